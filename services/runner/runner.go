@@ -1,0 +1,212 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/wakehq/wake/events"
+)
+
+const (
+	retryAfter = 500 * time.Millisecond // after a failure that isn't a conflict
+	maxRound   = 256                    // keys decided on one state before the ledger is looked at again
+)
+
+// Runner runs one decider.
+type Runner struct {
+	Decider Decider
+	View    *events.View
+	Ledger  events.Ledger
+	Log     *slog.Logger
+	Metrics Metrics // nil is none
+}
+
+// Metrics counts what runners do. Implementations are safe for concurrent use.
+type Metrics interface {
+	// Decided tells of one decision: how long it took and how many events it asked for.
+	Decided(service string, took time.Duration, events int)
+	// Failed tells of a decision that didn't reach the ledger; conflict when another writer was first.
+	Failed(service string, conflict bool)
+}
+
+type noMetrics struct{}
+
+func (noMetrics) Decided(string, time.Duration, int) {}
+func (noMetrics) Failed(string, bool)                {}
+
+// Run serves until ctx ends, and returns its error.
+func (r Runner) Run(ctx context.Context) error {
+	if r.Metrics == nil {
+		r.Metrics = noMetrics{}
+	}
+	for {
+		err := (&run{Runner: r, queue: newQueue()}).serve(ctx)
+		if !errors.Is(err, events.ErrTooOld) {
+			return err
+		}
+		r.Log.Warn("service fell behind and starts afresh from the present", "service", r.Decider.Name(), "error", err)
+	}
+}
+
+// run is one pass from the present on.
+type run struct {
+	Runner
+	queue    *queue
+	state    *events.State
+	appended events.Revision // own newest event: nothing is decided on a state before it
+}
+
+func (r *run) serve(ctx context.Context) error {
+	state, cursor := r.View.Subscribe()
+	r.begin(state)
+	steps, failed := make(chan step), make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { failed <- pump(ctx, cursor, steps) }()
+	for {
+		timer := r.queue.timer(r.state.Revision() >= r.appended)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-failed:
+			return err
+		case s := <-steps:
+			r.see(s.changes, s.state)
+		case now := <-timer.C:
+			r.queue.due(now)
+		}
+		timer.Stop()
+		if r.state.Revision() >= r.appended {
+			r.round(ctx)
+		}
+	}
+}
+
+// step is a run of changes and the state that they lead to.
+type step struct {
+	changes []events.Change
+	state   *events.State
+}
+
+func pump(ctx context.Context, cursor *events.Cursor, steps chan<- step) error {
+	for {
+		changes, state, err := cursor.Next(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case steps <- step{changes, state}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// begin shows the decider everything that exists.
+func (r *run) begin(state *events.State) {
+	var changes []events.Change
+	for _, gr := range state.Resources() {
+		for o := range state.All(gr, "") {
+			changes = append(changes, events.Change{Revision: o.Revision(), Event: o.Newest(), New: o})
+		}
+	}
+	r.see(changes, state)
+}
+
+func (r *run) see(changes []events.Change, state *events.State) {
+	folder, folds := r.Decider.(Folder)
+	for _, change := range changes {
+		if folds {
+			folder.Fold(change)
+		}
+		for _, key := range r.Decider.Keys(change, state) {
+			r.queue.add(key, Cause{Revision: change.Event.Revision, Correlation: change.Event.Chain()})
+		}
+	}
+	r.state = state
+}
+
+// round decides the keys that wait, on one state, and appends what comes of it.
+func (r *run) round(ctx context.Context) {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	var each []events.Proposal
+	var owners []item
+	for range maxRound {
+		it, ok := r.queue.take()
+		if !ok {
+			break
+		}
+		d, err := r.decide(it, now)
+		if err != nil {
+			r.fail(it, err)
+			continue
+		}
+		if !d.Again.IsZero() {
+			r.queue.later(it.key, it.cause, d.Again)
+		}
+		for _, group := range d.Together {
+			r.appendTogether(ctx, it, group)
+		}
+		for _, p := range d.Each {
+			each, owners = append(each, p), append(owners, it)
+		}
+	}
+	if len(each) == 0 {
+		return
+	}
+	for i, result := range r.Ledger.AppendEach(ctx, each) {
+		r.settle(owners[i], result.Revision, result.Err)
+	}
+}
+
+func (r *run) decide(it item, now time.Time) (d Decision, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the decider panicked: %v", p)
+		}
+	}()
+	began := time.Now()
+	d = r.Decider.Decide(Input{State: r.state, Key: it.key, Now: now, Cause: it.cause})
+	audit := events.Audit{Actor: "service:" + r.Decider.Name(), Key: it.key.String(), Cause: it.cause.Revision, Correlation: it.cause.Correlation,
+		Basis: r.state.Revision(), At: now}
+	count := len(d.Each)
+	audit.Sign(d.Each)
+	for _, group := range d.Together {
+		audit.Sign(group)
+		count += len(group)
+	}
+	r.Metrics.Decided(r.Decider.Name(), time.Since(began), count)
+	return d, nil
+}
+
+func (r *run) appendTogether(ctx context.Context, it item, group []events.Proposal) {
+	if len(group) == 0 {
+		return
+	}
+	revision, err := r.Ledger.Append(ctx, group...)
+	r.settle(it, revision, err)
+}
+
+func (r *run) settle(it item, revision events.Revision, err error) {
+	if err != nil {
+		r.fail(it, err)
+		return
+	}
+	r.appended = max(r.appended, revision)
+}
+
+// fail asks for the key again: at once after a conflict, since the state that decides it anew is on its way, later after anything else.
+func (r *run) fail(it item, err error) {
+	conflict := errors.Is(err, events.ErrConflict)
+	r.Metrics.Failed(r.Decider.Name(), conflict)
+	at := time.Now().Add(retryAfter)
+	if conflict {
+		at = time.Now().Add(conflictAfter)
+	} else if !errors.Is(err, context.Canceled) {
+		r.Log.Error("a decision did not reach the ledger; it is tried again", "service", r.Decider.Name(), "key", it.key, "error", err)
+	}
+	r.queue.later(it.key, it.cause, at)
+}
