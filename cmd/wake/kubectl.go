@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"os"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+)
+
+func kubectlCommand(place *location) *cobra.Command {
+	return &cobra.Command{
+		Use:                "kubectl [command]",
+		Short:              "Kubernetes' own command line, built in and pointed at this cluster",
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runKubectl(cmd.Context(), place, args, nil)
+		},
+	}
+}
+
+func kubeconfigCommand(place *location) *cobra.Command {
+	return &cobra.Command{
+		Use:   "kubeconfig",
+		Short: "Print the path of the kubeconfig: export KUBECONFIG=$(wake kubeconfig)",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := os.Stat(place.kubeconfig()); err != nil {
+				return place.notRunning()
+			}
+			cmd.Println(place.kubeconfig())
+			return nil
+		},
+	}
+}
+
+// runKubectl runs kubectl in this process. headers go with every request. kubectl prints its own errors and exits by itself.
+func runKubectl(ctx context.Context, place *location, args []string, headers http.Header) error {
+	if os.Getenv("KUBECONFIG") == "" {
+		if err := os.Setenv("KUBECONFIG", place.kubeconfig()); err != nil {
+			return err
+		}
+	}
+	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
+	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().WithDiscoveryBurst(300).WithDiscoveryQPS(50).WithWarningPrinter(streams)
+	if headers != nil {
+		flags = flags.WithWrapConfigFn(func(c *rest.Config) *rest.Config {
+			c.Wrap(func(next http.RoundTripper) http.RoundTripper { return &headerTripper{next: next, headers: headers} })
+			return c
+		})
+	}
+	os.Args = append([]string{"kubectl"}, args...)
+	command := kubectl.NewDefaultKubectlCommandWithArgs(kubectl.KubectlOptions{
+		PluginHandler: kubectl.NewDefaultPluginHandler([]string{"kubectl"}), Arguments: os.Args, ConfigFlags: flags, IOStreams: streams})
+	command.SetArgs(args)
+	return command.ExecuteContext(ctx)
+}
+
+// headerTripper adds headers to every request.
+type headerTripper struct {
+	next    http.RoundTripper
+	headers http.Header
+}
+
+func (t *headerTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	for name, values := range t.headers {
+		r.Header[name] = values
+	}
+	return t.next.RoundTrip(r)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// location is a cluster's directory and what lies where in it.
+type location struct{ dir string }
+
+func defaultDataDir() string {
+	if dir := os.Getenv("WAKE_DATA_DIR"); dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/wake"
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "share", "wake")
+	}
+	return "wake-data"
+}
+
+func (l *location) kubeconfig() string { return filepath.Join(l.dir, "kubeconfig") }
+func (l *location) pki() string        { return filepath.Join(l.dir, "pki") }
+func (l *location) broker() string     { return filepath.Join(l.dir, "ledger") }
+func (l *location) pods() string       { return filepath.Join(l.dir, "pods") }
+func (l *location) secretKey() string  { return filepath.Join(l.dir, "pki", "secrets.key") }
+func (l *location) identity() string   { return filepath.Join(l.dir, "cluster-id") }
+func (l *location) runFile() string    { return filepath.Join(l.dir, "running.json") }
+func (l *location) logFile() string    { return filepath.Join(l.dir, "wake.log") }
+
+// running is what a cluster's process says of itself in the run file.
+type running struct {
+	PID     int       `json:"pid"`
+	URL     string    `json:"url"`
+	Node    string    `json:"node"`
+	Started time.Time `json:"started"`
+}
+
+// errNotRunning says that no process serves the cluster.
+var errNotRunning = errors.New("no cluster is running")
+
+// process returns what runs on this directory, or errNotRunning. The run file of a killed process doesn't count.
+func (l *location) process() (running, error) {
+	var r running
+	data, err := os.ReadFile(l.runFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, l.notRunning()
+	}
+	if err != nil {
+		return r, fmt.Errorf("reading what runs on %s: %w", l.dir, err)
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("%s is damaged (%w): remove it if no wake runs", l.runFile(), err)
+	}
+	if syscall.Kill(r.PID, 0) != nil || !isWake(r.PID) {
+		return r, l.notRunning()
+	}
+	return r, nil
+}
+
+func (l *location) notRunning() error {
+	return fmt.Errorf("%w on %s: start one with \"wake up\"", errNotRunning, l.dir)
+}
+
+// isWake guards against a process ID that was given to another program since.
+func isWake(pid int) bool {
+	own, err := os.Executable()
+	if err != nil {
+		return true
+	}
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err != nil || len(comm) == 0 || filepath.Base(firstArg(comm)) == filepath.Base(own)
+}
+
+func firstArg(cmdline []byte) string {
+	for i, c := range cmdline {
+		if c == 0 {
+			return string(cmdline[:i])
+		}
+	}
+	return string(cmdline)
+}
+
+func (l *location) setProcess(r running) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return writeFile(l.runFile(), data, 0o644)
+}
+
+// writeFile replaces a file whole.
+func writeFile(name string, data []byte, mode fs.FileMode) error {
+	temporary := name + ".new"
+	if err := os.WriteFile(temporary, data, mode); err != nil {
+		return err
+	}
+	return os.Rename(temporary, name)
+}

@@ -1,0 +1,65 @@
+// Command demo is the application of the quickstart: a web server that says which pod it is, so that one sees who answered. It listens on :8080.
+// GET / greets, GET /ready answers 200 once it has started and 503 from SIGTERM on, so that its readiness probe takes it out of rotation.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// drain is how long the server goes on answering after SIGTERM: clients that were told its address a moment ago still come.
+const drain = 2 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := serve(ctx); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func serve(ctx context.Context) error {
+	pod, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	var ending atomic.Bool
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "%s from %s\n", greeting(), pod)
+		log.Printf("greeted %s", r.RemoteAddr)
+	})
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		if ending.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	server := &http.Server{Addr: ":8080", Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	ended := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		ending.Store(true)
+		time.Sleep(drain)
+		ended <- server.Shutdown(context.Background())
+	}()
+	log.Printf("pod %s listens on %s", pod, server.Addr)
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-ended
+}
+
+func greeting() string {
+	if g := os.Getenv("GREETING"); g != "" {
+		return g
+	}
+	return "Hello"
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs what a Wake node needs from the distribution, and starts dockerd when none runs. Running it again changes nothing.
+set -euo pipefail
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+[ "$(id -u)" = 0 ] || fail "Docker, routes and nftables need root: run this command as root"
+
+missing=()
+command -v dockerd >/dev/null || missing+=(docker.io)
+command -v docker >/dev/null || missing+=(docker.io)
+command -v nft >/dev/null || missing+=(nftables)
+command -v conntrack >/dev/null || missing+=(conntrack)
+command -v ip >/dev/null || missing+=(iproute2)
+command -v curl >/dev/null || missing+=(curl)
+if [ ${#missing[@]} -gt 0 ]; then
+	command -v apt-get >/dev/null || fail "missing: ${missing[*]}; install them with your distribution's package manager"
+	say "Installing ${missing[*]}"
+	log=$(mktemp)
+	if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+		tail -n 20 "$log" >&2
+		fail "apt-get install ${missing[*]} failed; the whole output is in $log"
+	fi
+	rm -f "$log"
+fi
+
+docker info >/dev/null 2>&1 && exit 0
+say "Starting dockerd"
+if [ -d /run/systemd/system ]; then
+	systemctl start docker
+else
+	mkdir -p /var/log
+	setsid nohup dockerd >>/var/log/dockerd.log 2>&1 </dev/null &
+fi
+for _ in $(seq 150); do
+	docker info >/dev/null 2>&1 && exit 0
+	sleep 0.2
+done
+fail "dockerd did not answer within 30 s; see /var/log/dockerd.log or journalctl -u docker"

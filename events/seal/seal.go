@@ -1,0 +1,168 @@
+// Package seal keeps secrets out of the ledger in plain text. It guarantees:
+//
+//   - The desired facet of every Secret is encrypted before it is appended (AES-256-GCM, a nonce of its own, bound to its subject and UID, so that a
+//     sealed payload moved to another object doesn't open) and opened as it is read.
+//   - The key lives in a file of its own, mode 0600, and nowhere in the ledger.
+//   - An event that doesn't open is set aside, never shown sealed and never dropped.
+package seal
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wakehq/wake/events"
+)
+
+const keyBytes = 32
+
+// magic begins every sealed payload; the digit is the format.
+const magic = "wake-sealed-1:"
+
+// secrets is what is sealed.
+var secrets = events.GroupResource{Resource: "secrets"}
+
+// Ledger is a ledger whose Secrets are sealed in the one beneath.
+type Ledger struct {
+	events.Ledger
+	aead cipher.AEAD
+}
+
+// New returns ledger with Secrets sealed under the key in keyFile, which is made if it doesn't exist.
+func New(ledger events.Ledger, keyFile string) (*Ledger, error) {
+	key, err := loadKey(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("the key in %s: %w", keyFile, err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("the key in %s: %w", keyFile, err)
+	}
+	return &Ledger{Ledger: ledger, aead: aead}, nil
+}
+
+func loadKey(file string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeKey(file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the key that seals secrets: %w", err)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != keyBytes {
+		return nil, fmt.Errorf("%s does not hold a key (%d bytes in hexadecimal): put back the file that this cluster was started with; without it its secrets can't be read", file, keyBytes)
+	}
+	return key, nil
+}
+
+// makeKey writes the file whole or not at all: a torn key would lock the secrets for good.
+func makeKey(file string) ([]byte, error) {
+	key := make([]byte, keyBytes)
+	_, _ = rand.Read(key) // never fails, since Go 1.24
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, fmt.Errorf("making a key to seal secrets with: %w", err)
+	}
+	temporary := file + ".new"
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("making a key to seal secrets with: %w", err)
+	}
+	_, err = f.WriteString(hex.EncodeToString(key) + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, fmt.Errorf("writing the key to seal secrets with: %w", err)
+	}
+	if err := os.Rename(temporary, file); err != nil {
+		return nil, fmt.Errorf("writing the key to seal secrets with: %w", err)
+	}
+	return key, nil
+}
+
+// Append is events.Ledger's.
+func (l *Ledger) Append(ctx context.Context, proposals ...events.Proposal) (events.Revision, error) {
+	return l.Ledger.Append(ctx, l.seal(proposals)...)
+}
+
+// AppendEach is events.Ledger's.
+func (l *Ledger) AppendEach(ctx context.Context, proposals []events.Proposal) []events.Result {
+	return l.Ledger.AppendEach(ctx, l.seal(proposals))
+}
+
+// Follow is events.Ledger's.
+func (l *Ledger) Follow(ctx context.Context, start events.Start, deliver func(events.Batch) error) error {
+	return l.Ledger.Follow(ctx, start, func(b events.Batch) error {
+		opened := b.Events[:0]
+		for _, e := range b.Events {
+			if err := l.open(&e); err != nil {
+				b.SetAside = append(b.SetAside, events.SetAside{Revision: e.Revision, Subject: events.Subject(e.Facet, e.Ref), Reason: err.Error()})
+				continue
+			}
+			opened = append(opened, e)
+		}
+		b.Events = opened
+		return deliver(b)
+	})
+}
+
+// Read is events.Ledger's. An event that doesn't open is given without its payload.
+func (l *Ledger) Read(ctx context.Context, q events.Query, yield func(events.Event) bool) error {
+	return l.Ledger.Read(ctx, q, func(e events.Event) bool {
+		if err := l.open(&e); err != nil {
+			e.Payload = nil
+		}
+		return yield(e)
+	})
+}
+
+func sealable(e *events.Event) bool {
+	return e.Ref.GroupResource() == secrets && e.Facet == events.Desired && len(e.Payload) > 0
+}
+
+func bound(e *events.Event) []byte {
+	return []byte(events.Subject(e.Facet, e.Ref) + "\x00" + e.UID)
+}
+
+// seal copies proposals only if one of them needs it.
+func (l *Ledger) seal(proposals []events.Proposal) []events.Proposal {
+	copied := false
+	for i := range proposals {
+		if !sealable(&proposals[i].Event) {
+			continue
+		}
+		if !copied {
+			proposals, copied = slices.Clone(proposals), true
+		}
+		e := &proposals[i].Event
+		e.Payload = l.aead.Seal([]byte(magic), nil, e.Payload, bound(e))
+	}
+	return proposals
+}
+
+func (l *Ledger) open(e *events.Event) error {
+	if !sealable(e) {
+		return nil
+	}
+	sealed, ok := strings.CutPrefix(string(e.Payload), magic)
+	if !ok {
+		return errors.New("a secret that is not sealed: it was not written by wake")
+	}
+	plain, err := l.aead.Open(nil, nil, []byte(sealed), bound(e))
+	if err != nil {
+		return errors.New("a secret sealed with a key other than this cluster's, or altered since")
+	}
+	e.Payload = plain
+	return nil
+}
