@@ -11,6 +11,9 @@ import (
 // momentForms says what a moment may look like.
 const momentForms = "a revision (1042), a time (2026-11-21T10:00:00Z, 10:00, 10:00:30), or how long ago (-5m, -1h30m)"
 
+// ago is a duration before now: -5m, and 5m where a leading dash would be taken for a flag.
+var ago = regexp.MustCompile(`^-?(\d+[smh])+$`)
+
 var clockTime = regexp.MustCompile(`^\d{1,2}:\d{2}(:\d{2})?$`)
 
 // parseMoment turns what people write into what the API takes: a revision, or an RFC 3339 time. Times of day are today's, or
@@ -26,19 +29,19 @@ func parseMoment(text string, now time.Time) (string, error) {
 		}
 		clock, err := time.Parse(layout, text)
 		if err != nil {
-			return "", fmt.Errorf("%q is no time of day: %w", text, err)
+			return "", fmt.Errorf("%q is no time of day: say %s", text, momentForms)
 		}
 		at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
 		if at.After(now) {
 			at = at.AddDate(0, 0, -1)
 		}
 		return at.UTC().Format(time.RFC3339), nil
-	case strings.HasPrefix(text, "-"):
-		ago, err := time.ParseDuration(text[1:])
+	case ago.MatchString(text):
+		before, err := time.ParseDuration(strings.TrimPrefix(text, "-"))
 		if err != nil {
 			return "", fmt.Errorf("%q is no duration: say %s", text, momentForms)
 		}
-		return now.Add(-ago).UTC().Format(time.RFC3339Nano), nil
+		return now.Add(-before).UTC().Format(time.RFC3339Nano), nil
 	}
 	if _, err := strconv.ParseUint(text, 10, 64); err == nil {
 		return text, nil
@@ -47,4 +50,18 @@ func parseMoment(text string, now time.Time) (string, error) {
 		return at.UTC().Format(time.RFC3339Nano), nil
 	}
 	return "", fmt.Errorf("%q is no moment: say %s", text, momentForms)
+}
+
+// momentArgs takes the dash from durations that are arguments of a command, so that they aren't parsed as flags.
+func momentArgs(args []string) []string {
+	if len(args) == 0 || args[0] != "diff" {
+		return args
+	}
+	out := append([]string(nil), args...)
+	for i, arg := range out {
+		if ago.MatchString(arg) {
+			out[i] = strings.TrimPrefix(arg, "-")
+		}
+	}
+	return out
 }

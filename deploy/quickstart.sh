@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# The main job from nothing: builds wake and a demo image, starts a cluster, runs an application on it, and shows who answered and why.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/bin:$PATH"
+
+began=$SECONDS
+say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
+
+say "Building wake"
+go build -trimpath -o bin/wake ./cmd/wake
+say "Building the demo image wake.dev/demo:1 (FROM scratch, no registry)"
+deploy/demo/build.sh 1
+
+say "wake up --detach"
+wake up --detach
+
+say "wake kubectl apply -f deploy/examples/guestbook.yaml"
+wake kubectl apply -f deploy/examples/guestbook.yaml
+wake kubectl rollout status deployment/guestbook --timeout=60s
+wake kubectl get pods -l app=guestbook -o wide
+
+address=$(wake kubectl get service guestbook -o jsonpath='{.spec.clusterIP}')
+say "Calling the Service at http://$address until every replica has answered"
+want=$(wake kubectl get pods -l app=guestbook --field-selector=status.phase=Running -o name | wc -l)
+declare -A answered=()
+calls=0
+while [ ${#answered[@]} -lt "$want" ] && [ "$calls" -lt 100 ]; do
+	reply=$(curl --silent --show-error --max-time 2 --retry 5 --retry-all-errors --retry-delay 1 "http://$address/")
+	calls=$((calls + 1))
+	[ -n "${answered[$reply]:-}" ] || printf '    %s\n' "$reply"
+	answered[$reply]=$((${answered[$reply]:-0} + 1))
+done
+if [ ${#answered[@]} -lt "$want" ]; then
+	echo "only ${#answered[@]} of $want replicas answered $calls calls; see: wake kubectl describe pods" >&2
+	exit 1
+fi
+printf '    %d calls, all %d replicas answered.\n' "$calls" "$want"
+
+say "wake log: what happened, who did it, what caused it"
+wake log -n default
+pod=$(wake kubectl get pods -l app=guestbook -o name | head -n 1)
+say "wake why $pod"
+wake why "$pod"
+
+say "Done in $((SECONDS - began)) s. Try next:"
+cat <<TEXT
+    export PATH=$PWD/bin:\$PATH
+    wake kubectl scale deployment/guestbook --replicas=5
+    wake kubectl set env deployment/guestbook GREETING=Hello     # a rolling update
+    wake log deployment/guestbook                                # what was changed, and by whom
+    wake at -1m get pods                                         # the cluster as it was
+    wake diff -1m                                                # what changed since, field by field
+    export KUBECONFIG=\$(wake kubeconfig)                         # for your own kubectl
+    wake down                                                    # stop it; wake down --purge removes everything
+TEXT
