@@ -12,6 +12,7 @@ import (
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
 
+	"github.com/wakehq/wake/gateway/ledgerapi"
 	"github.com/wakehq/wake/schemas/fielddiff"
 )
 
@@ -85,17 +86,17 @@ func diffQuery(args []string, namespace string) (url.Values, error) {
 
 // span is what happened to one object between the two moments.
 type span struct {
-	ref           ref
+	ref           ledgerapi.Ref
 	before, after json.RawMessage
 	last          event
 }
 
 type spans struct {
-	byRef map[ref]*span
-	order []ref
+	byRef map[ledgerapi.Ref]*span
+	order []ledgerapi.Ref
 }
 
-func newSpans() *spans { return &spans{byRef: map[ref]*span{}} }
+func newSpans() *spans { return &spans{byRef: map[ledgerapi.Ref]*span{}} }
 
 func (s *spans) add(e event) error {
 	known, ok := s.byRef[e.Ref]
@@ -137,16 +138,16 @@ func (s *span) describe(status bool) ([]string, error) {
 	case absent(s.before) && absent(s.after):
 		return nil, nil
 	case absent(s.before):
-		return []string{color.New(color.FgGreen).Sprint("+ "+s.ref.short()) + who}, nil
+		return []string{color.New(color.FgGreen).Sprint("+ "+short(s.ref)) + who}, nil
 	case absent(s.after):
-		return []string{color.New(color.FgRed).Sprint("- "+s.ref.short()) + who}, nil
+		return []string{color.New(color.FgRed).Sprint("- "+short(s.ref)) + who}, nil
 	}
 	var before, after map[string]any
 	if err := json.Unmarshal(s.before, &before); err != nil {
-		return nil, fmt.Errorf("%s before: %w", s.ref, err)
+		return nil, fmt.Errorf("%s before: %w", short(s.ref), err)
 	}
 	if err := json.Unmarshal(s.after, &after); err != nil {
-		return nil, fmt.Errorf("%s after: %w", s.ref, err)
+		return nil, fmt.Errorf("%s after: %w", short(s.ref), err)
 	}
 	var lines []string
 	for _, d := range fielddiff.Compare(before, after) {
@@ -158,7 +159,7 @@ func (s *span) describe(status bool) ([]string, error) {
 	if len(lines) == 0 {
 		return nil, nil
 	}
-	return append([]string{color.New(color.FgYellow).Sprint("~ "+s.ref.short()) + who}, lines...), nil
+	return append([]string{color.New(color.FgYellow).Sprint("~ "+short(s.ref)) + who}, lines...), nil
 }
 
 // bookkeeping are the fields that change with every write and say nothing of themselves.

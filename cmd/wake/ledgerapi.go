@@ -9,71 +9,27 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/wakehq/wake/gateway/ledgerapi"
 )
 
 // ledgerPath is where the gateway serves the ledger's own API.
 const ledgerPath = "/apis/ledger.wake.dev/v1/"
 
-// ref names an object as the ledger's API words it.
-type ref struct {
-	Group     string `json:"group,omitempty"`
-	Resource  string `json:"resource"`
-	Namespace string `json:"namespace,omitempty"`
-	Name      string `json:"name"`
-}
-
-// String gives "deployment.apps/default/web" without the resource's group if that is the core group.
-func (r ref) String() string {
-	s := r.Resource
-	if r.Group != "" {
-		s += "." + r.Group
-	}
-	if r.Namespace != "" {
-		s += "/" + r.Namespace
-	}
-	return s + "/" + r.Name
-}
+// event is an event as the ledger's API words it.
+type event = ledgerapi.Event
 
 // short leaves the group and the namespace out when they are the ones that people expect.
-func (r ref) short() string {
+func short(r ledgerapi.Ref) string {
 	s := r.Resource + "/"
 	if r.Namespace != "" && r.Namespace != metav1.NamespaceDefault {
 		s += r.Namespace + "/"
 	}
 	return s + r.Name
-}
-
-// event is an event as the ledger's API words it.
-type event struct {
-	Revision    uint64    `json:"revision"`
-	Stored      time.Time `json:"stored"`
-	At          time.Time `json:"at"`
-	Type        string    `json:"type"`
-	Actor       string    `json:"actor"`
-	Key         string    `json:"key,omitempty"`
-	Cause       uint64    `json:"cause,omitempty"`
-	Correlation uint64    `json:"correlation,omitempty"`
-	Basis       uint64    `json:"basis,omitempty"`
-	Changed     []string  `json:"changed,omitempty"`
-	Facet       string    `json:"facet"`
-	Ref         ref       `json:"ref"`
-	UID         string    `json:"uid"`
-	Tombstone   bool      `json:"tombstone,omitempty"`
-	Note        *note     `json:"note,omitempty"`
-
-	Object json.RawMessage `json:"object,omitempty"`
-	Before json.RawMessage `json:"before,omitempty"`
-}
-
-type note struct {
-	Reason  string `json:"reason"`
-	Message string `json:"message"`
-	Warning bool   `json:"warning,omitempty"`
 }
 
 // ledgerClient asks the gateway about the ledger, as the user of the kubeconfig.

@@ -144,7 +144,7 @@ func eventLine(e event, notes bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%*d  %-*s  ", revisionWidth, e.Revision, timeWidth, e.Stored.Local().Format("15:04:05.000"))
 	b.WriteString(typeColor(e).Sprintf("%-*s", typeWidth, e.Type))
-	fmt.Fprintf(&b, "  %-*s  %s", actorWidth, e.Actor, e.Ref.short())
+	fmt.Fprintf(&b, "  %-*s  %s", actorWidth, e.Actor, short(e.Ref))
 	if len(e.Changed) > 0 {
 		b.WriteString("  " + strings.Join(e.Changed, " "))
 	}

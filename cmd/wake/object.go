@@ -6,11 +6,12 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/schemas"
 )
 
 // parseObject understands "pod/web-1", "deployments.apps/web" and "svc web", as kubectl does.
-func parseObject(args []string, namespace string) (ref, error) {
+func parseObject(args []string, namespace string) (events.Ref, error) {
 	kindName, name := "", ""
 	switch {
 	case len(args) == 2:
@@ -18,17 +19,17 @@ func parseObject(args []string, namespace string) (ref, error) {
 	case len(args) == 1 && strings.Count(args[0], "/") == 1:
 		kindName, name, _ = strings.Cut(args[0], "/")
 	default:
-		return ref{}, fmt.Errorf("%q names no object: say <kind>/<name>, as in pod/web-1", strings.Join(args, " "))
+		return events.Ref{}, fmt.Errorf("%q names no object: say <kind>/<name>, as in pod/web-1", strings.Join(args, " "))
 	}
 	registry, err := schemas.NewRegistry()
 	if err != nil {
-		return ref{}, err
+		return events.Ref{}, err
 	}
 	kind, ok := registry.Lookup(kindName)
 	if !ok {
-		return ref{}, fmt.Errorf("%q is no kind of object; \"wake kubectl api-resources\" lists them", kindName)
+		return events.Ref{}, fmt.Errorf("%q is no kind of object; \"wake kubectl api-resources\" lists them", kindName)
 	}
-	r := ref{Group: kind.Storage.GroupVersion.Group, Resource: kind.Storage.Resource, Name: name}
+	r := events.Ref{Group: kind.Storage.GroupVersion.Group, Resource: kind.Storage.Resource, Name: name}
 	if kind.Namespaced {
 		r.Namespace = namespace
 		if r.Namespace == "" {

@@ -69,7 +69,7 @@ func startOfWhy(cmd *cobra.Command, client *ledgerClient, args []string, namespa
 	if newest.Revision == 0 {
 		return 0, "", fmt.Errorf("the ledger knows nothing of %s: there never was one by that name", object)
 	}
-	title := object.short()
+	title := short(newest.Ref)
 	if newest.Tombstone {
 		title += " (deleted)"
 	}
@@ -81,7 +81,7 @@ func printChain(out io.Writer, title string, chain []event) error {
 		return err
 	}
 	for i, e := range chain {
-		line := fmt.Sprintf("  %s  %s %s", e.Stored.Local().Format("15:04:05.000"), typeColor(e).Sprintf("%-24s", e.Type), e.Ref.short())
+		line := fmt.Sprintf("  %s  %s %s", e.Stored.Local().Format("15:04:05.000"), typeColor(e).Sprintf("%-24s", e.Type), short(e.Ref))
 		if len(e.Changed) > 0 {
 			line += "  " + strings.Join(e.Changed, " ")
 		}
