@@ -1,0 +1,225 @@
+package scheduler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/services/runner"
+)
+
+const (
+	// mostAtOnce bounds the events of one decision.
+	mostAtOnce = events.MaxBatch
+
+	// tellAgainAfter is how long a pod's explanation stands before newer counts may replace it, so that a thousand waiting pods don't
+	// write a thousand events for every node that joins.
+	tellAgainAfter = 10 * time.Second
+)
+
+// The types of the scheduler's events.
+const (
+	PodBound         = "PodBound"
+	PodUnschedulable = "PodUnschedulable"
+	PodGated         = "PodGated"
+)
+
+// EventTypes are the events that the scheduler writes.
+var EventTypes = []events.TypeDoc{
+	{Type: PodBound, By: "service:scheduler", Meaning: "A pod was given the node that it runs on."},
+	{Type: PodUnschedulable, By: "service:scheduler", Meaning: "No node will do for a pod; its PodScheduled condition says why, with counts."},
+	{Type: PodGated, By: "service:scheduler", Meaning: "A pod waits for its scheduling gates to be removed."},
+}
+
+// everything is the scheduler's only key: all waiting pods compete for all nodes.
+var everything = events.Ref{Resource: "pods"}
+
+var (
+	pods       = events.GroupResource{Resource: "pods"}
+	nodes      = events.GroupResource{Resource: "nodes"}
+	namespaces = events.GroupResource{Resource: "namespaces"}
+)
+
+type scheduler struct{ account *account }
+
+// New returns the scheduler. It is a runner.Folder.
+func New() runner.Decider { return &scheduler{account: newAccount()} }
+
+func (*scheduler) Name() string { return "scheduler" }
+
+// Fold keeps the account.
+func (s *scheduler) Fold(c events.Change) {
+	ref := c.Ref()
+	switch ref.GroupResource() {
+	case pods:
+		s.account.foldPod(ref, c.New)
+	case nodes:
+		var node *corev1.Node
+		if c.New != nil {
+			node = c.New.Typed().(*corev1.Node)
+		}
+		s.account.foldNode(ref.Name, node)
+	case namespaces:
+		s.account.foldNamespace(ref.Name, c.New)
+	}
+}
+
+// Keys asks for a decision when a pod comes to wait, or when something that a waiting pod may wait for has changed.
+func (s *scheduler) Keys(c events.Change, _ *events.State) []events.Ref {
+	matters := false
+	switch c.Ref().GroupResource() {
+	case pods:
+		matters = podMatters(c)
+	case nodes:
+		matters = c.Old == nil || c.New == nil || nodeDiffers(c.Old.Typed().(*corev1.Node), c.New.Typed().(*corev1.Node))
+	case namespaces:
+		matters = c.Old != nil && c.New != nil && !maps.Equal(c.Old.Meta().GetLabels(), c.New.Meta().GetLabels())
+	}
+	if !matters {
+		return nil
+	}
+	return []events.Ref{everything}
+}
+
+// podMatters is false for most reports about running pods, and for the scheduler's own explanations.
+func podMatters(c events.Change) bool {
+	if c.Old == nil || c.New == nil {
+		return true
+	}
+	before, after := c.Old.Typed().(*corev1.Pod), c.New.Typed().(*corev1.Pod)
+	return c.Old.Expect(events.Desired) != c.New.Expect(events.Desired) || before.Spec.NodeName != after.Spec.NodeName || concerns(before) != concerns(after)
+}
+
+// Decide places the pods that wait.
+func (s *scheduler) Decide(in runner.Input) runner.Decision {
+	b := batch{account: s.account, now: in.Now, failed: map[likeness]string{}}
+	s.account.retract()
+	s.account.waiting.Scan(func(p *pod) bool {
+		if len(b.decision.Each) == mostAtOnce {
+			b.lookAgain(in.Now)
+			return false
+		}
+		b.place(p)
+		return true
+	})
+	s.account.tidy()
+	return b.decision
+}
+
+// batch is one decision in the making.
+type batch struct {
+	account  *account
+	now      time.Time
+	failed   map[likeness]string // why pods that found no place found none
+	decision runner.Decision
+}
+
+// likeness is equal for pods that fail alike.
+type likeness struct {
+	shape   *shape
+	company string
+}
+
+func (b *batch) place(p *pod) {
+	if gates := p.spec().Spec.SchedulingGates; len(gates) > 0 {
+		b.tell(p, PodGated, corev1.PodReasonSchedulingGated, gateMessage(gates))
+		return
+	}
+	c := p.company(b.account)
+	like := likeness{p.shape, c.alike()}
+	message, failed := b.failed[like]
+	if !failed {
+		if p.impossible() == "" {
+			if n := b.account.choose(p, &c); n != nil {
+				b.bind(p, n)
+				return
+			}
+		}
+		message = b.account.explain(p, &c)
+		b.failed[like] = message
+	}
+	b.tell(p, PodUnschedulable, corev1.PodReasonUnschedulable, message)
+}
+
+func (b *batch) bind(p *pod, n *node) {
+	b.account.assume(p, n)
+	b.propose(p, events.Place(p.object, events.Placement{Node: n.name}, PodBound).With(events.Note{Reason: "Scheduled",
+		Message: "Successfully assigned " + p.ref.Namespace + "/" + p.ref.Name + " to " + n.name}))
+}
+
+// tell writes into a pod's condition why it waits, unless it says so already, or said something else only just now.
+func (b *batch) tell(p *pod, eventType, reason, message string) {
+	status := p.spec().Status
+	i := slices.IndexFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
+	condition := corev1.PodCondition{Type: corev1.PodScheduled, LastTransitionTime: metav1.NewTime(b.now.Truncate(time.Second))}
+	if i >= 0 {
+		if status.Conditions[i].Status == corev1.ConditionFalse {
+			condition.LastTransitionTime = status.Conditions[i].LastTransitionTime
+		}
+		if condition := &status.Conditions[i]; condition.Status == corev1.ConditionFalse && condition.Reason == reason {
+			if condition.Message == message {
+				return
+			}
+			if next := p.toldAt().Add(tellAgainAfter); b.now.Before(next) {
+				b.lookAgain(next)
+				return
+			}
+		}
+	}
+	condition.Status, condition.Reason, condition.Message = corev1.ConditionFalse, reason, message
+	updated := p.spec().DeepCopy()
+	if i >= 0 {
+		updated.Status.Conditions[i] = condition
+	} else {
+		updated.Status.Conditions = append(updated.Status.Conditions, condition)
+	}
+	proposal := events.Observe(p.object, updated, eventType, "status.conditions")
+	if eventType == PodUnschedulable {
+		proposal = proposal.With(events.Note{Reason: "FailedScheduling", Message: message, Warning: true})
+	}
+	b.propose(p, proposal)
+}
+
+// propose adds an event whose cause is what made the pod as it is: its creation, mostly.
+func (b *batch) propose(p *pod, proposal events.Proposal) {
+	desired := p.object.Facet(events.Desired)
+	proposal.Cause, proposal.Correlation = desired.Revision, desired.Chain()
+	b.decision.Each = append(b.decision.Each, proposal)
+}
+
+func (b *batch) lookAgain(at time.Time) {
+	if again := &b.decision.Again; again.IsZero() || at.Before(*again) {
+		*again = at
+	}
+}
+
+func gateMessage(gates []corev1.PodSchedulingGate) string {
+	names := make([]string, len(gates))
+	for i, gate := range gates {
+		names[i] = gate.Name
+	}
+	return fmt.Sprintf("Scheduling is blocked due to non-empty scheduling gates: %v", names)
+}
+
+func (p *pod) spec() *corev1.Pod { return p.object.Typed().(*corev1.Pod) }
+
+// impossible says why no node at all can do, whatever it offers; "" if one may.
+func (p *pod) impossible() string {
+	if p.rules != nil && p.rules.wrong != "" {
+		return p.rules.wrong
+	}
+	return p.shape.unsupported
+}
+
+// toldAt is when the pod's status was last written.
+func (p *pod) toldAt() time.Time {
+	if e := p.object.Facet(events.Observed); e != nil {
+		return e.At
+	}
+	return time.Time{}
+}
