@@ -1,0 +1,5 @@
+package schemas
+
+type openAPI struct{}
+
+func newOpenAPI(r *Registry) *openAPI { return &openAPI{} }
