@@ -1,0 +1,232 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wakehq/wake/agent"
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/events/broker"
+	"github.com/wakehq/wake/events/jetstream"
+	"github.com/wakehq/wake/events/nodewire"
+	"github.com/wakehq/wake/events/seal"
+	"github.com/wakehq/wake/gateway"
+	"github.com/wakehq/wake/gateway/pki"
+	"github.com/wakehq/wake/schemas"
+	"github.com/wakehq/wake/services/feed"
+	"github.com/wakehq/wake/services/garbage"
+	"github.com/wakehq/wake/services/job"
+	"github.com/wakehq/wake/services/namespace"
+	"github.com/wakehq/wake/services/node"
+	"github.com/wakehq/wake/services/replication"
+	"github.com/wakehq/wake/services/runner"
+	"github.com/wakehq/wake/services/scheduler"
+	"github.com/wakehq/wake/services/service"
+)
+
+// administrator is the user of the kubeconfig that "wake up" writes.
+const administrator = "kubernetes-admin"
+
+// cluster is every part of a one-machine cluster, opened but not yet running.
+type cluster struct {
+	place     *location
+	options   *upOptions
+	log       *slog.Logger
+	listener  net.Listener
+	authority *pki.Authority
+	broker    *broker.Broker
+	ledger    events.Ledger
+	view      *events.View
+	registry  *schemas.Registry
+	line      *nodewire.Server
+	node      *nodewire.Client
+	agent     *agent.Agent
+	closers   []func() error // in the order of opening
+}
+
+// openCluster takes what a cluster needs: the address, the data directory, the ledger up to its present. What fails leaves nothing open.
+func openCluster(ctx context.Context, place *location, o *upOptions, log *slog.Logger) (c *cluster, err error) {
+	c = &cluster{place: place, options: o, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if c.broker, err = broker.Start(broker.Config{Dir: place.broker(), SyncAlways: o.syncAlways, Log: log}); err != nil {
+		return c, err
+	}
+	c.closers = append(c.closers, c.broker.Close)
+	if c.listener, err = listen(o.listen); err != nil {
+		return c, err
+	}
+	if c.authority, err = pki.Open(place.pki()); err != nil {
+		return c, err
+	}
+	if c.registry, err = schemas.NewRegistry(); err != nil {
+		return c, err
+	}
+	if err := c.openLedger(ctx); err != nil {
+		return c, err
+	}
+	if err := c.openLine(); err != nil {
+		return c, err
+	}
+	return c, c.writeKubeconfig()
+}
+
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("the API's address %s is in use by another program: stop that one, or choose another address with --listen", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--listen %s: %w", address, err)
+	}
+	return l, nil
+}
+
+func (c *cluster) openLedger(ctx context.Context) error {
+	conn, err := c.broker.Ledger()
+	if err != nil {
+		return err
+	}
+	c.closers = append(c.closers, func() error { conn.Close(); return nil })
+	stored, err := jetstream.Open(ctx, conn, jetstream.Config{})
+	if err != nil {
+		return err
+	}
+	c.closers = append(c.closers, stored.Close)
+	if c.ledger, err = seal.New(stored, c.place.secretKey()); err != nil {
+		return err
+	}
+	c.view, err = events.OpenView(ctx, c.ledger, c.registry)
+	return err
+}
+
+// openLine connects both ends of the line between the node feed and this machine's agent.
+func (c *cluster) openLine() error {
+	server, err := c.broker.Nodes()
+	if err != nil {
+		return err
+	}
+	c.closers = append(c.closers, func() error { server.Close(); return nil })
+	c.line = nodewire.NewServer(server)
+	if c.options.noAgent {
+		return nil
+	}
+	client, err := c.broker.Nodes()
+	if err != nil {
+		return err
+	}
+	c.closers = append(c.closers, func() error { client.Close(); return nil })
+	c.node = nodewire.NewClient(client, c.options.nodeName)
+	config, err := agentConfig(c.place, c.options, c.log)
+	if err != nil {
+		return err
+	}
+	config.Feed = c.node
+	c.agent, err = agent.New(config)
+	return err
+}
+
+func (c *cluster) writeKubeconfig() error {
+	identity, err := c.authority.Client(administrator, pki.Administrators)
+	if err != nil {
+		return err
+	}
+	return pki.Kubeconfig{Cluster: "wake", Server: c.url(), Authority: c.authority.CertificatePEM(), Identity: identity}.Write(c.place.kubeconfig())
+}
+
+func (c *cluster) url() string { return "https://" + c.listener.Addr().String() }
+
+// deciders are the services of a cluster.
+func (c *cluster) deciders() []runner.Decider {
+	return []runner.Decider{
+		scheduler.New(),
+		replication.NewDeployments(), replication.NewSets(),
+		job.New(),
+		service.NewAddresses(c.options.services), service.NewEndpoints(),
+		garbage.New(),
+		namespace.New(string(c.authority.CertificatePEM())),
+		node.New(),
+	}
+}
+
+// run runs everything until ctx ends or a part fails. ready is called when the API serves.
+func (c *cluster) run(ctx context.Context, ready func() error) error {
+	address := netip.MustParseAddrPort(c.listener.Addr().String())
+	if err := gateway.Bootstrap(ctx, c.ledger, c.view, gateway.BootstrapConfig{API: address, ServiceCIDR: c.options.services}); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	api := gateway.New(gateway.Config{View: c.view, Ledger: c.ledger, Registry: c.registry, Authority: c.authority, Logs: c.line,
+		Hosts: []string{address.Addr().String(), "localhost", "kubernetes.default.svc"}, ServiceCIDR: c.options.services, Version: version(), Health: c.broker.Health, Log: c.log})
+	g.Go(func() error { return api.Serve(ctx, c.listener) })
+	for _, decider := range c.deciders() {
+		g.Go(func() error {
+			return runner.Runner{Decider: decider, View: c.view, Ledger: c.ledger, Log: c.log}.Run(ctx)
+		})
+	}
+	nodes := feed.New(feed.Config{View: c.view, Ledger: c.ledger, Line: c.line, Log: c.log})
+	g.Go(func() error { return nodes.Run(ctx) })
+	if c.agent != nil {
+		g.Go(func() error { return c.agent.Run(ctx) })
+	}
+	g.Go(ready)
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// close gives everything back, the last opened first.
+func (c *cluster) close() error {
+	var failed error
+	for i := len(c.closers) - 1; i >= 0; i-- {
+		failed = errors.Join(failed, c.closers[i]())
+	}
+	c.closers = nil
+	if c.listener != nil {
+		_ = c.listener.Close() // the gateway closed it already
+	}
+	if own, err := c.place.process(); err == nil && own.PID == os.Getpid() {
+		failed = errors.Join(failed, os.Remove(c.place.runFile()))
+	}
+	return failed
+}
+
+// clusterID names what belongs to this cluster on the machine. It is made once, with the data directory.
+func (l *location) clusterID() (string, error) {
+	known, err := os.ReadFile(l.identity())
+	if id := strings.TrimSpace(string(known)); err == nil && id != "" {
+		return id, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("reading the cluster's identity: %w", err)
+	}
+	id := strings.ToLower(rand.Text()[:8])
+	if err := writeFile(l.identity(), []byte(id+"\n"), 0o644); err != nil {
+		return "", fmt.Errorf("writing the cluster's identity: %w", err)
+	}
+	return id, nil
+}
+
+func agentConfig(place *location, o *upOptions, log *slog.Logger) (agent.Config, error) {
+	id, err := place.clusterID()
+	if err != nil {
+		return agent.Config{}, err
+	}
+	return agent.Config{NodeName: o.nodeName, Cluster: id, Root: place.pods(), DockerHost: cmp.Or(o.dockerHost), PodCIDR: o.podCIDR, Log: log}, nil
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wakehq/wake/agent"
+)
+
+// downWithin is how long a cluster may take to end before it is killed.
+const downWithin = 30 * time.Second
+
+func downCommand(place *location) *cobra.Command {
+	var containers, purge bool
+	c := &cobra.Command{
+		Use:   "down",
+		Short: "Stop the cluster; its containers stay unless told otherwise",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := down(cmd, place)
+			if errors.Is(err, errNotRunning) && (containers || purge) {
+				err = nil
+			}
+			if err != nil {
+				return err
+			}
+			if containers || purge {
+				if err := removeContainers(cmd, place); err != nil {
+					return err
+				}
+			}
+			if purge {
+				return removeData(cmd, place)
+			}
+			if !containers {
+				cmd.Println("Its containers go on running; \"wake up\" finds them again. (wake down --containers stops them, --purge removes the ledger too)")
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&containers, "containers", false, "also stop and remove the cluster's containers on this machine, its network and its proxy rules")
+	c.Flags().BoolVar(&purge, "purge", false, "remove the containers and the data directory: the ledger, the keys, everything")
+	return c
+}
+
+// down ends the cluster's process and waits until it has gone.
+func down(cmd *cobra.Command, place *location) error {
+	r, err := place.process()
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(r.PID, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stopping process %d: %w", r.PID, err)
+	}
+	deadline := time.Now().Add(downWithin)
+	for syscall.Kill(r.PID, 0) == nil && isWake(r.PID) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %d has not ended within %s: see %s, or end it with kill -9 %d (nothing is lost)", r.PID, downWithin, place.logFile(), r.PID)
+		}
+		select {
+		case <-cmd.Context().Done():
+			return cmd.Context().Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	cmd.Printf("Stopped the cluster in %s (process %d).\n", place.dir, r.PID)
+	return nil
+}
+
+func removeContainers(cmd *cobra.Command, place *location) error {
+	if _, err := os.Stat(place.identity()); err != nil {
+		return nil // no agent ever ran here
+	}
+	config, err := agentConfig(place, &upOptions{}, slog.Default())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
+	defer cancel()
+	count, err := agent.Purge(ctx, config)
+	if err != nil {
+		return fmt.Errorf("removing the cluster's containers: %w", err)
+	}
+	cmd.Printf("Removed %d containers.\n", count)
+	return nil
+}
+
+// removeData removes the data directory, but only if it is one.
+func removeData(cmd *cobra.Command, place *location) error {
+	if _, err := os.Stat(place.broker()); errors.Is(err, os.ErrNotExist) {
+		cmd.Printf("There is no cluster in %s; nothing to remove.\n", place.dir)
+		return nil
+	}
+	if err := os.RemoveAll(place.dir); err != nil {
+		return fmt.Errorf("removing the data directory: %w", err)
+	}
+	cmd.Printf("Removed %s.\n", place.dir)
+	return nil
+}

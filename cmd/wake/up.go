@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// upOptions are the flags of "wake up".
+type upOptions struct {
+	listen      string
+	nodeName    string
+	podCIDR     string
+	serviceCIDR string
+	logLevel    string
+	dockerHost  string
+	detach      bool
+	noAgent     bool
+	syncAlways  bool
+
+	services netip.Prefix
+	level    slog.Level
+}
+
+func upCommand(place *location) *cobra.Command {
+	o := &upOptions{}
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start a cluster on this machine, or go on with the one in the data directory",
+		Long: `Start a cluster on this machine, or go on with the one in the data directory: broker, API, services and a node agent in one process.
+
+It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" finds them; none is restarted.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			if o.detach {
+				return detach(cmd, place)
+			}
+			return up(cmd.Context(), cmd, place, o)
+		},
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	f := c.Flags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:6443", "address of the API")
+	f.StringVar(&o.nodeName, "node-name", host, "name of this machine's node")
+	f.StringVar(&o.podCIDR, "pod-cidr", "10.244.0.0/24", "addresses of the pods on this node")
+	f.StringVar(&o.serviceCIDR, "service-cidr", "10.96.0.0/16", "addresses of the services")
+	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.BoolVarP(&o.detach, "detach", "d", false, "start it in the background and return when it is ready")
+	f.BoolVar(&o.noAgent, "no-agent", false, "run no containers here: control plane only")
+	f.BoolVar(&o.syncAlways, "sync-always", false, "acknowledge a write only when it is on the disk (slower; without it, a crash of the operating system can cost the last second)")
+	return c
+}
+
+// check refuses flags that can't work before anything is started.
+func (o *upOptions) check() error {
+	var err error
+	if o.services, err = netip.ParsePrefix(o.serviceCIDR); err != nil {
+		return fmt.Errorf("--service-cidr %q is no address range such as 10.96.0.0/16: %w", o.serviceCIDR, err)
+	}
+	pods, err := netip.ParsePrefix(o.podCIDR)
+	if err != nil {
+		return fmt.Errorf("--pod-cidr %q is no address range such as 10.244.0.0/24: %w", o.podCIDR, err)
+	}
+	if pods.Overlaps(o.services) {
+		return fmt.Errorf("--pod-cidr %s and --service-cidr %s overlap: choose ranges apart from each other", pods, o.services)
+	}
+	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return fmt.Errorf("--log-level %q: say debug, info, warn or error", o.logLevel)
+	}
+	return nil
+}
+
+// up runs the cluster until ctx ends.
+func up(ctx context.Context, cmd *cobra.Command, place *location, o *upOptions) (err error) {
+	began := time.Now()
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: o.level}))
+	slog.SetDefault(log)
+	if err := os.MkdirAll(place.dir, 0o700); err != nil {
+		return fmt.Errorf("the data directory: %w", err)
+	}
+	cluster, err := openCluster(ctx, place, o, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cluster.close()) }()
+	return cluster.run(ctx, func() error {
+		self := running{PID: os.Getpid(), URL: cluster.url(), Node: o.nodeName, Started: began}
+		if err := place.setProcess(self); err != nil {
+			return err
+		}
+		cmd.Printf("Wake is up at %s after %s; node %s, data in %s\n", self.URL, time.Since(began).Round(10*time.Millisecond), o.nodeName, place.dir)
+		cmd.Printf("  export KUBECONFIG=%s     or: wake kubectl get nodes\n", place.kubeconfig())
+		return nil
+	})
+}
