@@ -1,0 +1,23 @@
+package replication
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wakehq/wake/schemas"
+	"github.com/wakehq/wake/services/runner"
+	"github.com/wakehq/wake/services/runner/transcript"
+)
+
+func registry(t require.TestingT) *schemas.Registry {
+	r, err := schemas.NewRegistry()
+	require.NoError(t, err)
+	return r
+}
+
+var deciders = []func() runner.Decider{NewDeployments, NewSets}
+
+func TestTranscripts(t *testing.T) {
+	transcript.Test(t, registry(t), "testdata/*.txt", deciders...)
+}
