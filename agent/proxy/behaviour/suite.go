@@ -1,0 +1,330 @@
+package behaviour
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netns"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wakehq/wake/agent/proxy"
+)
+
+// Factory makes the backend under test for a node. It and the backend are called in the node's namespace.
+type Factory func(t *testing.T, node Node) proxy.Backend
+
+// Run runs the suite, once for each way in which kernels treat bridged packets.
+func Run(t *testing.T, newBackend Factory) {
+	tests := []struct {
+		name string
+		run  func(*testing.T, *bench)
+	}{
+		{"every endpoint answers", everyEndpointAnswers},
+		{"a pod reaches itself", podReachesItself},
+		{"clients stick with affinity", clientsStick},
+		{"nobody serves: refused at once", refusedAtOnce},
+		{"only other nodes serve: dropped", droppedForLocal},
+		{"reached from outside", reachedFromOutside},
+		{"the source is preserved with policy Local", sourcePreserved},
+		{"open connections survive changes", openConnectionsSurvive},
+		{"UDP clients leave an endpoint that is gone", udpMovesOn},
+		{"terminating endpoints serve when none is ready", terminatingServes},
+		{"a new process takes over", newProcessTakesOver},
+		{"repaired after somebody meddled", repaired},
+		{"two clusters on one node", twoClusters},
+	}
+	for _, bridged := range []bool{false, true} {
+		for _, test := range tests {
+			t.Run(fmt.Sprintf("%s, bridge netfilter %v", test.name, bridged), func(t *testing.T) {
+				b := &bench{world: newWorld(t, bridged), newBackend: newBackend}
+				b.backend = b.start(t, "one", "10.96.0.0/16")
+				b.proxy = b.connect(b.backend)
+				test.run(t, b)
+			})
+		}
+	}
+}
+
+// bench is a world with a proxy in it.
+type bench struct {
+	*world
+	newBackend Factory
+	backend    proxy.Backend
+	proxy      *proxy.Proxy
+}
+
+func (b *bench) start(t *testing.T, cluster, serviceNet string) proxy.Backend {
+	t.Helper()
+	return b.newBackend(t, Node{
+		Cluster: cluster, PodNet: netip.MustParsePrefix(podNet),
+		ServiceNet: netip.MustParsePrefix(serviceNet), PodDevice: bridge,
+	})
+}
+
+func (b *bench) connect(backend proxy.Backend) *proxy.Proxy {
+	node := proxy.Node{Name: nodeName, Addrs: []netip.Addr{netip.MustParseAddr(nodeIP)}}
+	return proxy.New(backend, node, slog.New(slog.DiscardHandler))
+}
+
+// serve makes the services and slices everything there is.
+func (b *bench) serve(t *testing.T, services []*corev1.Service, slices ...*discoveryv1.EndpointSlice) {
+	t.Helper()
+	b.apply(t, proxy.Change{Full: true, Services: services, SlicesPut: slices})
+}
+
+func (b *bench) apply(t *testing.T, change proxy.Change) {
+	t.Helper()
+	require.NoError(t, b.proxy.Apply(t.Context(), change))
+}
+
+// inside are the namespaces that may use cluster IPs.
+func (b *bench) inside() map[string]netns.NsHandle {
+	return map[string]netns.NsHandle{"node": b.node, "pod-0": b.pods[0].ns, "pod-2": b.pods[2].ns}
+}
+
+// refused checks that TCP and UDP clients are told at once that nobody is there.
+func (b *bench) refused(t *testing.T, from netns.NsHandle, tcp, udp string) {
+	t.Helper()
+	start := time.Now()
+	_, err := b.open(t, from, tcp)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	_, err = b.askUDP(t, from, udp)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	require.Less(t, time.Since(start), patience/2, "refused, but not at once")
+}
+
+func everyEndpointAnswers(t *testing.T, b *bench) {
+	b.serve(t, []*corev1.Service{service("web", "10.96.0.1")}, backedBy("web", 0, 1, 2))
+	for name, ns := range b.inside() {
+		t.Log("from", name)
+		b.everybody(t, ns, "10.96.0.1:80", "pod-0", "pod-1", "pod-2")
+		_, err := b.askUDP(t, ns, "10.96.0.1:53")
+		require.NoError(t, err)
+	}
+	b.apply(t, put(backedBy("web", 1, 2)))
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-1", "pod-2")
+	b.apply(t, put(backedBy("web", 0)))
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-0")
+	b.apply(t, put(backedBy("web", 2, 0)))
+	b.everybody(t, b.pods[1].ns, "10.96.0.1:80", "pod-0", "pod-2")
+}
+
+func podReachesItself(t *testing.T, b *bench) {
+	b.serve(t, []*corev1.Service{service("web", "10.96.0.1")}, backedBy("web", 1))
+	require.Equal(t, "pod-1", b.ask(t, b.pods[1].ns, "10.96.0.1:80").pod)
+	got, err := b.askUDP(t, b.pods[1].ns, "10.96.0.1:53")
+	require.NoError(t, err)
+	require.Equal(t, "pod-1", got.pod)
+}
+
+func clientsStick(t *testing.T, b *bench) {
+	b.serve(t, []*corev1.Service{service("web", "10.96.0.1", sticky)}, backedBy("web", 0, 1, 2))
+	at := map[string]string{}
+	for name, ns := range b.inside() {
+		at[name] = b.ask(t, ns, "10.96.0.1:80").pod
+		for range 20 {
+			require.Equal(t, at[name], b.ask(t, ns, "10.96.0.1:80").pod, "%s moved", name)
+		}
+	}
+	// Others' endpoints come and go: clients stay where they are; those whose endpoint is gone move, and stay there.
+	stuck := at["node"]
+	var others []int
+	for i, p := range b.pods {
+		if p.name != stuck {
+			others = append(others, i)
+		}
+	}
+	b.apply(t, put(backedBy("web", others...)))
+	moved := b.ask(t, b.node, "10.96.0.1:80").pod
+	require.NotEqual(t, stuck, moved)
+	b.apply(t, put(backedBy("web", 0, 1, 2)))
+	for range 20 {
+		require.Equal(t, moved, b.ask(t, b.node, "10.96.0.1:80").pod)
+	}
+	for name, ns := range b.inside() {
+		if at[name] != stuck {
+			require.Equal(t, at[name], b.ask(t, ns, "10.96.0.1:80").pod, "%s moved though its endpoint stayed", name)
+		}
+	}
+	// A new process doesn't make clients forget.
+	b.proxy = b.connect(b.start(t, "one", "10.96.0.0/16"))
+	b.serve(t, []*corev1.Service{service("web", "10.96.0.1", sticky)}, backedBy("web", 0, 1, 2))
+	require.Equal(t, moved, b.ask(t, b.node, "10.96.0.1:80").pod)
+}
+
+func refusedAtOnce(t *testing.T, b *bench) {
+	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyCluster))
+	b.serve(t, []*corev1.Service{web})
+	for name, ns := range b.inside() {
+		t.Log("from", name)
+		b.refused(t, ns, "10.96.0.1:80", "10.96.0.1:53")   // no endpoints
+		b.refused(t, ns, "10.96.0.1:81", "10.96.0.1:54")   // no such port
+		b.refused(t, ns, "10.96.99.9:80", "10.96.99.9:53") // no such service
+	}
+	b.refused(t, b.client, nodeIP+":30080", nodeIP+":30053")
+	b.refused(t, b.client, publicIP+":80", publicIP+":53")
+	b.apply(t, put(backedBy("web", 0)))
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-0")
+	b.apply(t, proxy.Change{SlicesGone: []types.NamespacedName{{Namespace: "default", Name: "web-1"}}})
+	b.refused(t, b.node, "10.96.0.1:80", "10.96.0.1:53")
+	b.apply(t, put(backedBy("web", 0)))
+	b.apply(t, proxy.Change{ServicesGone: []types.NamespacedName{{Namespace: "default", Name: "web"}}})
+	b.refused(t, b.node, "10.96.0.1:80", "10.96.0.1:53")
+}
+
+func droppedForLocal(t *testing.T, b *bench) {
+	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyLocal))
+	b.serve(t, []*corev1.Service{web}, elsewhere(backedBy("web", 0, 1)))
+	var err error
+	b.in(t, b.client, func() { _, err = net.DialTimeout("tcp4", nodeIP+":30080", patience/10) })
+	var timeout net.Error
+	require.True(t, errors.As(err, &timeout) && timeout.Timeout(), "want no answer at all, got %v", err)
+	b.everybody(t, b.pods[0].ns, "10.96.0.1:80", "pod-0", "pod-1")
+}
+
+func reachedFromOutside(t *testing.T, b *bench) {
+	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyCluster))
+	b.serve(t, []*corev1.Service{web}, backedBy("web", 0, 1, 2))
+	for _, ns := range []netns.NsHandle{b.client, b.node, b.pods[0].ns} {
+		b.everybody(t, ns, nodeIP+":30080", "pod-0", "pod-1", "pod-2")
+	}
+	for _, ns := range []netns.NsHandle{b.client, b.pods[0].ns} {
+		b.everybody(t, ns, publicIP+":80", "pod-0", "pod-1", "pod-2")
+	}
+	require.Equal(t, bridgeIP, b.ask(t, b.client, nodeIP+":30080").seen, "the answer of a pod elsewhere must come back here")
+	_, err := b.askUDP(t, b.client, nodeIP+":30053")
+	require.NoError(t, err)
+}
+
+func sourcePreserved(t *testing.T, b *bench) {
+	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyLocal))
+	b.serve(t, []*corev1.Service{web}, backedBy("web", 1))
+	require.Equal(t, answer{"pod-1", clientIP}, b.ask(t, b.client, nodeIP+":30080"))
+	require.Equal(t, answer{"pod-1", clientIP}, b.ask(t, b.client, publicIP+":80"))
+	got, err := b.askUDP(t, b.client, nodeIP+":30053")
+	require.NoError(t, err)
+	require.Equal(t, answer{"pod-1", clientIP}, got)
+}
+
+func openConnectionsSurvive(t *testing.T, b *bench) {
+	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyCluster))
+	b.serve(t, []*corev1.Service{web}, backedBy("web", 0))
+	var open []*session
+	for _, ns := range b.inside() {
+		s, err := b.open(t, ns, "10.96.0.1:80")
+		require.NoError(t, err)
+		open = append(open, s)
+	}
+	s, err := b.open(t, b.client, nodeIP+":30080")
+	require.NoError(t, err)
+	open = append(open, s)
+	check := func() {
+		for _, s := range open {
+			s.echo(t)
+		}
+	}
+	b.apply(t, put(backedBy("web", 0, 1)))
+	check()
+	b.apply(t, put(backedBy("web", 1))) // theirs is gone: they drain
+	check()
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-1")
+	b.apply(t, put(backedBy("web")))
+	check()
+	b.apply(t, proxy.Change{ServicesGone: []types.NamespacedName{{Namespace: "default", Name: "web"}}})
+	check()
+	require.NoError(t, b.proxy.Reconcile(t.Context()))
+	check()
+}
+
+func udpMovesOn(t *testing.T, b *bench) {
+	b.serve(t, []*corev1.Service{service("web", "10.96.0.1")}, backedBy("web", 0))
+	for _, ns := range b.inside() {
+		b.apply(t, put(backedBy("web", 0)))
+		conn := b.dialUDP(t, ns, "10.96.0.1:53") // one socket: for conntrack it is one flow
+		for _, i := range []int{0, 1, 2, 1} {
+			b.apply(t, put(backedBy("web", i)))
+			got, err := exchange(conn)
+			require.NoError(t, err)
+			require.Equal(t, b.pods[i].name, got.pod)
+		}
+	}
+	// A flow to an endpoint that stays is left alone, whatever else changes.
+	conn := b.dialUDP(t, b.node, "10.96.0.1:53")
+	before, err := exchange(conn)
+	require.NoError(t, err)
+	b.apply(t, put(backedBy("web", 0, 1, 2)))
+	b.apply(t, put(backedBy("web", 1, 2)))
+	after, err := exchange(conn)
+	require.NoError(t, err)
+	require.Equal(t, before.pod, after.pod)
+}
+
+func terminatingServes(t *testing.T, b *bench) {
+	slice := backedBy("web", 0, 1)
+	slice.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: ptr(false), Serving: ptr(true), Terminating: ptr(true)}
+	b.serve(t, []*corev1.Service{service("web", "10.96.0.1")}, slice)
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-1")
+	slice = slice.DeepCopy()
+	slice.Endpoints = slice.Endpoints[:1]
+	b.apply(t, put(slice))
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-0")
+}
+
+func newProcessTakesOver(t *testing.T, b *bench) {
+	web, old := service("web", "10.96.0.1"), service("old", "10.96.0.2")
+	b.serve(t, []*corev1.Service{web, old}, backedBy("web", 0), backedBy("old", 0, 1, 2))
+	kept, err := b.open(t, b.pods[1].ns, "10.96.0.1:80")
+	require.NoError(t, err)
+	udp := b.dialUDP(t, b.node, "10.96.0.1:53")
+	_, err = exchange(udp)
+	require.NoError(t, err)
+	gone := b.dialUDP(t, b.node, "10.96.0.2:53")
+	_, err = exchange(gone)
+	require.NoError(t, err)
+
+	// The first process is gone without a word; meanwhile a service went and another's pod moved.
+	b.proxy = b.connect(b.start(t, "one", "10.96.0.0/16"))
+	b.serve(t, []*corev1.Service{web}, backedBy("web", 1))
+	kept.echo(t)
+	b.everybody(t, b.pods[0].ns, "10.96.0.1:80", "pod-1")
+	b.refused(t, b.node, "10.96.0.2:80", "10.96.0.2:53")
+	got, err := exchange(udp)
+	require.NoError(t, err)
+	require.Equal(t, "pod-1", got.pod)
+	_, err = exchange(gone)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+func repaired(t *testing.T, b *bench) {
+	b.serve(t, []*corev1.Service{service("web", "10.96.0.1")}, backedBy("web", 0))
+	require.NoError(t, b.backend.Remove(t.Context()))
+	b.apply(t, put(backedBy("web", 1))) // fails on what is missing, and recovers
+	b.everybody(t, b.pods[0].ns, "10.96.0.1:80", "pod-1")
+	require.NoError(t, b.backend.Remove(t.Context()))
+	require.NoError(t, b.proxy.Reconcile(t.Context()))
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-1")
+}
+
+func twoClusters(t *testing.T, b *bench) {
+	b.serve(t, []*corev1.Service{service("web", "10.96.0.1")}, backedBy("web", 0))
+	backend := b.start(t, "two", "10.97.0.0/16")
+	other := b.connect(backend)
+	require.NoError(t, other.Apply(t.Context(), proxy.Change{
+		Full: true, Services: []*corev1.Service{service("web", "10.97.0.1")}, SlicesPut: []*discoveryv1.EndpointSlice{backedBy("web", 1)},
+	}))
+	for _, ns := range b.inside() {
+		b.everybody(t, ns, "10.96.0.1:80", "pod-0")
+		b.everybody(t, ns, "10.97.0.1:80", "pod-1")
+	}
+	require.NoError(t, backend.Remove(t.Context()))
+	b.everybody(t, b.pods[1].ns, "10.96.0.1:80", "pod-0")
+}

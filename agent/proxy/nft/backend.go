@@ -1,0 +1,175 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/wakehq/wake/agent/proxy"
+)
+
+// Config says what one cluster's proxy on this node works with.
+type Config struct {
+	// Table is the name of the nftables table. Each cluster on a machine needs one of its own.
+	Table string
+	// PodNets are the networks of this node's own pods.
+	PodNets []netip.Prefix
+	// ServiceNets are the networks of the cluster IPs. Clusters on one machine need different ones.
+	ServiceNets []netip.Prefix
+	// PodDevice, if set, is the bridge of the pods. Reconcile then routes ServiceNets there, so that the node itself
+	// reaches cluster IPs without a default route, too.
+	PodDevice string
+}
+
+// nameable is what nft takes as a table name without quotes.
+var nameable = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]*$`)
+
+func (c Config) validate() error {
+	if !nameable.MatchString(c.Table) {
+		return fmt.Errorf("nftables table name %q: want a letter, then letters, digits, - and _", c.Table)
+	}
+	if len(c.PodNets) == 0 || len(c.ServiceNets) == 0 {
+		return fmt.Errorf("nftables table %s: %d pod networks and %d service networks, want at least one each",
+			c.Table, len(c.PodNets), len(c.ServiceNets))
+	}
+	for _, net := range append(c.PodNets[:len(c.PodNets):len(c.PodNets)], c.ServiceNets...) {
+		if !net.Addr().Is4() {
+			return fmt.Errorf("nftables table %s: network %s isn't IPv4, the only family that is served so far", c.Table, net)
+		}
+	}
+	return nil
+}
+
+// surroundings are the parts of the kernel beside nftables that the backend needs.
+type surroundings interface {
+	// forgetFlows drops the UDP flows to the keys whose endpoint isn't among the key's own.
+	forgetFlows(current map[proxy.Key][]netip.AddrPort) error
+	// route leads the networks to the device.
+	route(nets []netip.Prefix, device string) error
+	// unroute takes those routes away.
+	unroute(nets []netip.Prefix, device string) error
+}
+
+// Backend serves virtual servers by nftables. It implements proxy.Backend.
+type Backend struct {
+	cfg    Config
+	family family
+	nft    knftables.Interface
+	kernel surroundings
+
+	// What the kernel holds, as of the last success.
+	placed map[proxy.Key]placement
+	chains map[string]bool
+}
+
+var _ proxy.Backend = (*Backend)(nil)
+
+// New checks that this machine can do it (see Check) and gives a backend that has touched nothing yet.
+func New(ctx context.Context, cfg Config) (*Backend, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if err := Check(ctx); err != nil {
+		return nil, err
+	}
+	nft, err := knftables.New(ipv4.nft, cfg.Table)
+	if err != nil {
+		return nil, unusable(err)
+	}
+	return newBackend(cfg, nft, kernel{}), nil
+}
+
+func newBackend(cfg Config, nft knftables.Interface, kernel surroundings) *Backend {
+	return &Backend{cfg: cfg, family: ipv4, nft: nft, kernel: kernel}
+}
+
+// Reconcile implements proxy.Backend.
+func (b *Backend) Reconcile(ctx context.Context, state proxy.State) error {
+	if b.cfg.PodDevice != "" {
+		if err := b.kernel.route(b.cfg.ServiceNets, b.cfg.PodDevice); err != nil {
+			return err
+		}
+	}
+	found, err := b.survey(ctx)
+	if err != nil {
+		return err
+	}
+	b.placed = make(map[proxy.Key]placement, len(state.Servers))
+	flows := map[proxy.Key][]netip.AddrPort{}
+	for _, key := range found.keys {
+		note(flows, key, nil)
+	}
+	for key, server := range state.Servers {
+		if b.family.serves(key) {
+			b.placed[key] = place(placement{}, server)
+			note(flows, key, server.Endpoints)
+		}
+	}
+	tx := b.nft.NewTransaction()
+	b.rebuild(tx, found.objects)
+	if err := b.nft.Run(ctx, tx); err != nil {
+		// Perhaps the table is another version's, or somebody's with our name. One transaction replaces it.
+		tx = b.nft.NewTransaction()
+		tx.Add(&knftables.Table{})
+		tx.Delete(&knftables.Table{})
+		b.rebuild(tx, nil)
+		if again := b.nft.Run(ctx, tx); again != nil {
+			return fmt.Errorf("rebuilding nftables table %s %s: %w", b.family.nft, b.cfg.Table, errors.Join(err, again))
+		}
+	}
+	if err := b.unstick(ctx); err != nil {
+		return err
+	}
+	return b.forget(flows)
+}
+
+// Update implements proxy.Backend.
+func (b *Backend) Update(ctx context.Context, diff proxy.Diff) error {
+	u := b.plan(diff)
+	if u.tx.NumOperations() > 0 {
+		if err := b.nft.Run(ctx, u.tx); err != nil {
+			return fmt.Errorf("updating nftables table %s %s (%d operations): %w",
+				b.family.nft, b.cfg.Table, u.tx.NumOperations(), err)
+		}
+	}
+	b.commit(u)
+	if u.unstick {
+		if err := b.unstick(ctx); err != nil {
+			return err
+		}
+	}
+	return b.forget(u.flows)
+}
+
+// forget ends the UDP flows to endpoints that are gone.
+func (b *Backend) forget(flows map[proxy.Key][]netip.AddrPort) error {
+	if len(flows) == 0 {
+		return nil
+	}
+	if err := b.kernel.forgetFlows(flows); err != nil {
+		return fmt.Errorf("forgetting UDP flows of %d virtual servers: %w", len(flows), err)
+	}
+	return nil
+}
+
+// Remove implements proxy.Backend.
+func (b *Backend) Remove(ctx context.Context) error {
+	tx := b.nft.NewTransaction()
+	tx.Add(&knftables.Table{})
+	tx.Delete(&knftables.Table{})
+	if err := b.nft.Run(ctx, tx); err != nil {
+		return fmt.Errorf("removing nftables table %s %s: %w", b.family.nft, b.cfg.Table, err)
+	}
+	b.placed, b.chains = nil, nil
+	if b.cfg.PodDevice == "" {
+		return nil
+	}
+	return b.kernel.unroute(b.cfg.ServiceNets, b.cfg.PodDevice)
+}
+
+// Close implements proxy.Backend. The process holds nothing.
+func (b *Backend) Close() error { return nil }

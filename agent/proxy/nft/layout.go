@@ -1,0 +1,236 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/wakehq/wake/agent/proxy"
+)
+
+// family has the words in which nft differs between address families.
+type family struct {
+	nft     knftables.Family
+	address string // the type of an address
+	header  string // the header's name in expressions
+	icmp    string // whose port-unreachable refuses what isn't TCP
+}
+
+var ipv4 = family{nft: knftables.IPv4Family, address: "ipv4_addr", header: "ip", icmp: "icmp"}
+
+func (f family) serves(key proxy.Key) bool {
+	return key.Addr.Addr().Is4() == (f.nft == knftables.IPv4Family)
+}
+
+// The containers of the table.
+const (
+	servers   = "servers"
+	endpoints = "endpoints"
+	unserved  = "unserved"
+	external  = "external"
+	learn     = "learn"
+	affinity  = "affinity"
+)
+
+// transports are the protocols that services can have. Some expressions exist for one of them at a time only.
+var transports = []string{"tcp", "udp", "sctp"}
+
+// key is the expression that looks a packet up before its destination is translated.
+func (f family) key() string { return f.header + " daddr . meta l4proto . th dport" }
+
+// original is the same key after the translation, and works in rules for one transport only.
+func (f family) original() string {
+	return "ct original " + f.header + " daddr . meta l4proto . ct original proto-dst"
+}
+
+// maps are the containers with values, all but external.
+func (f family) maps() []*knftables.Map {
+	keyType := f.address + " . inet_proto . inet_service"
+	target := f.address + " . inet_service"
+	return []*knftables.Map{
+		{Name: servers, Type: keyType + " : verdict"},
+		{Name: unserved, Type: keyType + " : verdict"},
+		{Name: learn, Type: keyType + " : verdict"},
+		// Only typeof can name the type of a random number.
+		{Name: endpoints, TypeOf: f.key() + " . numgen random mod 2 : " + f.header + " daddr . th dport"},
+		{
+			Name: affinity, Type: f.address + " . " + keyType + " : " + target,
+			Flags: []knftables.SetFlag{knftables.DynamicFlag, knftables.TimeoutFlag},
+			Size:  knftables.PtrTo(uint64(1 << 20)),
+		},
+	}
+}
+
+func (f family) set() *knftables.Set {
+	return &knftables.Set{Name: external, Type: f.address + " . inet_proto . inet_service"}
+}
+
+// chain is a chain with all of its rules.
+type chain struct {
+	knftables.Chain
+	rules []string
+}
+
+func base(name string, typ knftables.BaseChainType, hook knftables.BaseChainHook, priority string, rules ...string) chain {
+	return chain{
+		Chain: knftables.Chain{
+			Name: name, Type: &typ, Hook: &hook,
+			Priority: knftables.PtrTo(knftables.BaseChainPriority(priority)),
+		},
+		rules: rules,
+	}
+}
+
+func shared(name string, rules ...string) chain {
+	return chain{Chain: knftables.Chain{Name: name}, rules: rules}
+}
+
+// fixed are the chains that are always there. Traffic of pods and from outside enters at prerouting, the
+// node's own at output.
+func (b *Backend) fixed() []chain {
+	f := b.family
+	check := "ct state new " + f.key() + " vmap @" + unserved
+	serve := f.key() + " vmap @" + servers
+	// What the node itself answers at a service address (its DNS, say) is served by nobody else.
+	unassigned := fmt.Sprintf("ct state new %s daddr { %s } fib daddr type != local goto refuse", f.header, list(b.cfg.ServiceNets))
+	const filter, nat = knftables.FilterType, knftables.NATType
+	return []chain{
+		shared("refuse", "meta l4proto tcp reject with tcp reset", "reject with "+f.icmp+" type port-unreachable"),
+		shared("translated", b.translated()...),
+		base("unserved-prerouting", filter, knftables.PreroutingHook, "dstnat-10", check),
+		base("unserved-output", filter, knftables.OutputHook, "dstnat-10", check),
+		base("serve-prerouting", nat, knftables.PreroutingHook, "dstnat", serve),
+		base("serve-output", nat, knftables.OutputHook, "dstnat", serve),
+		base("unassigned-prerouting", filter, knftables.PreroutingHook, "dstnat+10", unassigned),
+		base("unassigned-output", filter, knftables.OutputHook, "dstnat+10", unassigned),
+		base("source", nat, knftables.PostroutingHook, "srcnat", "ct status dnat goto translated"),
+	}
+}
+
+// translated are the rules for connections whose destination was translated, perhaps by others: they learn who
+// sticks where and hide clients behind the node where the answer might not find back otherwise.
+func (b *Backend) translated() []string {
+	f, pods := b.family, "{ "+list(b.cfg.PodNets)+" }"
+	var rules []string
+	for _, t := range transports {
+		rules = append(rules, fmt.Sprintf("meta l4proto %s %s vmap @%s", t, f.original(), learn))
+	}
+	rules = append(rules,
+		fmt.Sprintf("%s saddr %s %s daddr %s masquerade", f.header, pods, f.header, pods),
+		fmt.Sprintf("%s saddr %s return", f.header, pods))
+	for _, t := range transports {
+		rules = append(rules, fmt.Sprintf("meta l4proto %s %s @%s masquerade", t, f.original(), external))
+	}
+	return rules
+}
+
+func list(nets []netip.Prefix) string {
+	words := make([]string, len(nets))
+	for i, net := range nets {
+		words[i] = net.Masked().String()
+	}
+	return strings.Join(words, ", ")
+}
+
+// The names of the chains that virtual servers share.
+func pickChain(n int) string        { return "pick-" + strconv.Itoa(n) }
+func stickyChain(n int) string      { return "sticky-" + strconv.Itoa(n) }
+func learnChain(seconds int) string { return "learn-" + strconv.Itoa(seconds) }
+
+// pick chooses one of n endpoints at random. A packet that looks up the number before and the endpoint after an
+// update that took the last endpoint away finds nothing there; it gets the first one.
+func (f family) pick(n int) chain {
+	to := func(mod int) string {
+		return fmt.Sprintf("dnat %s to %s . numgen random mod %d map @%s", f.header, f.key(), mod, endpoints)
+	}
+	rules := []string{to(n)}
+	if n > 1 {
+		rules = append(rules, to(1))
+	}
+	return shared(pickChain(n), rules...)
+}
+
+// sticky sends clients to where they went before, others to one of n endpoints.
+func (f family) sticky(n int) chain {
+	return shared(stickyChain(n),
+		fmt.Sprintf("dnat %s to %s saddr . %s map @%s", f.header, f.header, f.key(), affinity),
+		"goto "+pickChain(n))
+}
+
+// learn remembers where a client went, or renews the memory.
+func (f family) learn(seconds int) chain {
+	var rules []string
+	for _, t := range transports {
+		rules = append(rules, fmt.Sprintf("meta l4proto %s update @%s { ct original %s saddr . %s timeout %ds : %s daddr . th dport }",
+			t, affinity, f.header, f.original(), seconds, f.header))
+	}
+	return shared(learnChain(seconds), rules...)
+}
+
+// write adds a chain; its rules are appended to those that are there.
+func (c chain) write(tx *knftables.Transaction) {
+	tx.Add(&c.Chain)
+}
+
+func (c chain) writeRules(tx *knftables.Transaction) {
+	for _, rule := range c.rules {
+		tx.Add(&knftables.Rule{Chain: c.Name, Rule: rule})
+	}
+}
+
+// rebuild fills the transaction with everything. Objects of the table that already exist are reused, so that
+// affinities live on, or removed.
+func (b *Backend) rebuild(tx *knftables.Transaction, existing objects) {
+	tx.Add(&knftables.Table{})
+	chains := b.fixed()
+	b.chains = map[string]bool{}
+	for _, p := range b.sorted() {
+		for _, c := range p.chains(b.family) {
+			if !b.chains[c.Name] {
+				b.chains[c.Name] = true
+				chains = append(chains, c)
+			}
+		}
+	}
+	wanted := objects{}
+	for _, c := range chains {
+		c.write(tx)
+		wanted.add("chain", c.Name)
+	}
+	for _, name := range existing.names("chain") {
+		tx.Flush(&knftables.Chain{Name: name})
+	}
+	for _, m := range b.family.maps() {
+		tx.Add(m)
+		if m.Name != affinity {
+			tx.Flush(m)
+		}
+		wanted.add("map", m.Name)
+	}
+	tx.Add(b.family.set())
+	tx.Flush(b.family.set())
+	wanted.add("set", external)
+	existing.removeOthers(tx, wanted)
+	for _, c := range chains {
+		c.writeRules(tx)
+	}
+	for _, p := range b.sorted() {
+		for _, e := range p.elements() {
+			tx.Add(e.object())
+		}
+	}
+}
+
+// sorted are the placements ordered by key, so that transactions come out the same for the same state.
+func (b *Backend) sorted() []placement {
+	all := make([]placement, 0, len(b.placed))
+	for _, p := range b.placed {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(x, y placement) int { return x.key.Compare(y.key) })
+	return all
+}

@@ -1,0 +1,128 @@
+package nft
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/wakehq/wake/agent/proxy"
+)
+
+// placement is how a virtual server lies in the maps. Its endpoints keep their index as long as they can, so that
+// a change moves few of them.
+type placement struct {
+	key            proxy.Key
+	slots          []netip.AddrPort
+	stickFor       int // seconds
+	preserveSource bool
+	unserved       proxy.Unserved
+}
+
+// place gives the placement of a server that moves the fewest endpoints of the one before.
+func place(before placement, server proxy.VirtualServer) placement {
+	p := placement{
+		key:            server.Key,
+		stickFor:       int(server.Affinity.Seconds()),
+		preserveSource: server.PreserveSource,
+		unserved:       server.Unserved,
+	}
+	wanted := make(map[netip.AddrPort]bool, len(server.Endpoints))
+	for _, ep := range server.Endpoints {
+		wanted[ep] = true
+	}
+	p.slots = make([]netip.AddrPort, len(server.Endpoints))
+	for i, ep := range before.slots {
+		if i < len(p.slots) && wanted[ep] {
+			p.slots[i] = ep
+			delete(wanted, ep)
+		}
+	}
+	free := 0
+	for _, ep := range server.Endpoints {
+		if wanted[ep] {
+			for p.slots[free].IsValid() {
+				free++
+			}
+			p.slots[free] = ep
+		}
+	}
+	return p
+}
+
+// chains are the shared chains that the placement needs, in the order in which they refer to each other.
+func (p placement) chains(f family) []chain {
+	n := len(p.slots)
+	switch {
+	case n == 0:
+		return nil
+	case p.stickFor == 0:
+		return []chain{f.pick(n)}
+	default:
+		return []chain{f.pick(n), f.sticky(n), f.learn(p.stickFor)}
+	}
+}
+
+// element is one element of a map, or of the set if it has no value. Parts of keys and values are
+// separated by " . ".
+type element struct{ in, key, value string }
+
+// elements are all elements of a placement. Each key occurs once per container.
+func (p placement) elements() []element {
+	key := elementKey(p.key)
+	if len(p.slots) == 0 {
+		verdict := "goto refuse"
+		if p.unserved == proxy.Drop {
+			verdict = "drop"
+		}
+		return []element{{unserved, key, verdict}}
+	}
+	to := pickChain(len(p.slots))
+	all := make([]element, 0, len(p.slots)+3)
+	if p.stickFor > 0 {
+		to = stickyChain(len(p.slots))
+		all = append(all, element{learn, key, "jump " + learnChain(p.stickFor)})
+	}
+	all = append(all, element{servers, key, "goto " + to})
+	if !p.preserveSource {
+		all = append(all, element{external, key, ""})
+	}
+	for i, ep := range p.slots {
+		all = append(all, element{endpoints, key + " . " + strconv.Itoa(i), elementTarget(ep)})
+	}
+	return all
+}
+
+func elementKey(key proxy.Key) string {
+	return key.Addr.Addr().String() + " . " + strings.ToLower(string(key.Protocol)) + " . " + strconv.Itoa(int(key.Addr.Port()))
+}
+
+func elementTarget(ep netip.AddrPort) string {
+	return ep.Addr().String() + " . " + strconv.Itoa(int(ep.Port()))
+}
+
+func (e element) object() *knftables.Element {
+	if e.value == "" {
+		return &knftables.Element{Set: e.in, Key: []string{e.key}}
+	}
+	return &knftables.Element{Map: e.in, Key: []string{e.key}, Value: []string{e.value}}
+}
+
+// replace gives the elements to delete and to add for getting from one placement to another.
+func replace(before, after []element) (gone, put []element) {
+	has := make(map[element]bool, len(before))
+	for _, e := range before {
+		has[e] = true
+	}
+	for _, e := range after {
+		if has[e] {
+			delete(has, e)
+		} else {
+			put = append(put, e)
+		}
+	}
+	gone = slices.DeleteFunc(slices.Clone(before), func(e element) bool { return !has[e] })
+	return gone, put
+}

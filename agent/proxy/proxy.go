@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// ErrNotFull is returned by Apply when the first change isn't a full one.
+var ErrNotFull = errors.New("the first change must be full: serving a part would take away the rest")
+
+// Proxy keeps one backend in line with the objects of a cluster. It is safe for concurrent use.
+type Proxy struct {
+	log     *slog.Logger
+	backend Backend
+
+	mu     sync.Mutex
+	fold   *fold
+	known  bool // a full change has arrived
+	synced bool // the backend has what the fold has
+}
+
+// New makes a proxy for a node. It touches nothing until the first full change.
+func New(backend Backend, node Node, log *slog.Logger) *Proxy {
+	return &Proxy{log: log, backend: backend, fold: newFold(node)}
+}
+
+// Apply takes in a change and returns when the kernel serves it. After an error the change is remembered, and
+// the next Apply or Reconcile (a call with nothing new will do) serves it too.
+func (p *Proxy) Apply(ctx context.Context, change Change) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.known && !change.Full {
+		return ErrNotFull
+	}
+	p.known = true
+	diff := p.fold.apply(change)
+	if !p.synced {
+		return p.reconcile(ctx)
+	}
+	if diff.Empty() {
+		return nil
+	}
+	err := p.backend.Update(ctx, diff)
+	if err == nil {
+		return nil
+	}
+	p.synced = false
+	if again := p.reconcile(ctx); again != nil {
+		return errors.Join(fmt.Errorf("updating %d and removing %d virtual servers: %w", len(diff.Put), len(diff.Gone), err), again)
+	}
+	p.log.WarnContext(ctx, "the service proxy's update failed and everything was reconciled instead", "cause", err)
+	return nil
+}
+
+// Reconcile checks and repairs everything, for example after somebody flushed the kernel's rules. Before the
+// first full change it returns ErrNotFull.
+func (p *Proxy) Reconcile(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.known {
+		return ErrNotFull
+	}
+	return p.reconcile(ctx)
+}
+
+func (p *Proxy) reconcile(ctx context.Context) error {
+	if err := p.backend.Reconcile(ctx, State{Servers: p.fold.servers}); err != nil {
+		p.synced = false
+		return fmt.Errorf("reconciling %d virtual servers: %w", len(p.fold.servers), err)
+	}
+	p.synced = true
+	return nil
+}
+
+// Close releases the backend. What is served stays served.
+func (p *Proxy) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.backend.Close()
+}
