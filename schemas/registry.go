@@ -3,11 +3,13 @@ package schemas
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/kubernetes/pkg/printers"
@@ -19,6 +21,7 @@ type Registry struct {
 	byResource map[schema.GroupVersionResource]*Kind
 	byKind     map[schema.GroupVersionKind]*Kind
 	byStorage  map[schema.GroupResource]*Kind
+	byType     map[reflect.Type]*Kind
 	serializer serializers
 
 	tables  func() *printers.HumanReadableGenerator
@@ -32,11 +35,12 @@ func NewRegistry() (*Registry, error) {
 		byResource: map[schema.GroupVersionResource]*Kind{},
 		byKind:     map[schema.GroupVersionKind]*Kind{},
 		byStorage:  map[schema.GroupResource]*Kind{},
+		byType:     map[reflect.Type]*Kind{},
 		serializer: newSerializers(),
 		tables:     sync.OnceValue(newTableGenerator),
 		types:      sync.OnceValue(newTypeConverter),
 	}
-	r.openAPI = newOpenAPI(r)
+	r.openAPI = newOpenAPI()
 	for _, group := range groups() {
 		slices.SortFunc(group.kinds, func(a, b *Kind) int { return cmp.Compare(a.Resource, b.Resource) })
 		for _, k := range group.kinds {
@@ -59,7 +63,7 @@ func (r *Registry) add(k *Kind) error {
 	r.all = append(r.all, k)
 	r.byResource[k.GVR()], r.byKind[k.GVK()] = k, k
 	if k.Storage == k {
-		r.byStorage[k.GroupResource()] = k
+		r.byStorage[k.GroupResource()], r.byType[k.typ] = k, k
 	}
 	return nil
 }
@@ -83,6 +87,12 @@ func (r *Registry) Kind(gvk schema.GroupVersionKind) (*Kind, bool) {
 // ByStorage returns the storage version of what the ledger files under that group and resource.
 func (r *Registry) ByStorage(group, resource string) (*Kind, bool) {
 	k, ok := r.byStorage[schema.GroupResource{Group: group, Resource: resource}]
+	return k, ok
+}
+
+// ByType returns the kind whose storage version obj is.
+func (r *Registry) ByType(obj runtime.Object) (*Kind, bool) {
+	k, ok := r.byType[reflect.TypeOf(obj).Elem()]
 	return k, ok
 }
 
