@@ -35,8 +35,9 @@ type account struct {
 	spreads    map[string]*spread
 	topology   uint64 // grows when a Node changes, from 1
 
-	tick       uint64 // orders the uses of rankings
-	rankings   int    // memoised
+	rankings   map[rankingKey]*ranking
+	decision   uint64 // counts decisions
+	swept      uint64 // the decision that last looked for idle rankings
 	shapesKept int    // at the last tidying
 }
 
@@ -55,6 +56,7 @@ type node struct {
 	ports       map[hostPort]int
 	pods        map[*pod]struct{}
 	version     uint32 // of what object says
+	given       uint32 // how often a pod was put here
 }
 
 // pod is a pod that takes from a node or waits for one.
@@ -79,12 +81,14 @@ type workload struct {
 	pods   int
 	byNode map[*node]int
 	byZone map[string]int
+
+	longWalks bool // looking for places takes too long in a ranking that other workloads share
 }
 
 func newAccount() *account {
 	return &account{byName: map[string]*node{}, zones: map[string]int{}, pods: map[events.Ref]*pod{}, assumed: map[*pod]struct{}{},
 		workloads: map[string]*workload{}, shapes: map[string]*shape{}, namespaces: map[string]labels.Set{}, terms: map[string]*term{},
-		spreads: map[string]*spread{}, topology: 1,
+		spreads: map[string]*spread{}, topology: 1, rankings: map[rankingKey]*ranking{}, decision: 1,
 		waiting: btree.NewBTreeGOptions(waitsBefore, btree.Options{NoLocks: true})}
 }
 
@@ -262,6 +266,7 @@ func (a *account) release(n *node) {
 func (a *account) put(p *pod, n *node) {
 	p.node = n
 	n.pods[p] = struct{}{}
+	n.given++
 	a.count(p, n, 1)
 }
 
@@ -271,6 +276,7 @@ func (a *account) lift(p *pod) {
 	p.node = nil
 	delete(n.pods, p)
 	a.count(p, n, -1)
+	a.changed.note(n.id)
 	a.release(n)
 }
 
@@ -285,7 +291,6 @@ func (a *account) count(p *pod, n *node, sign int64) {
 	}
 	a.countWorkload(p, n, int(sign))
 	countTerms(p, n, int(sign))
-	a.changed.note(n.id)
 }
 
 func (a *account) countWorkload(p *pod, n *node, sign int) {

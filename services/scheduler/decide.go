@@ -101,7 +101,7 @@ func (s *scheduler) Decide(in runner.Input) runner.Decision {
 	s.account.retract()
 	s.account.waiting.Scan(func(p *pod) bool {
 		if len(b.decision.Each) == mostAtOnce {
-			b.lookAgain(in.Now)
+			b.lookAgain(in.Now.Add(time.Millisecond))
 			return false
 		}
 		b.place(p)

@@ -22,47 +22,44 @@ func (a *account) explain(p *pod, c *company) string {
 	}
 	counts := map[string]int{}
 	var nearest miss
-	a.judge(p.shape, func(at *seat) {
-		reason := at.reason
-		if reason == "" {
-			reason = c.refuses(at.node)
+	judge := func(n *node) {
+		if n == nil || n.object == nil {
+			return
 		}
-		counts[reason]++
-		if at.ruledOut == "" && at.reason != reasonPorts {
-			if m := p.shape.missedBy(at.node); m.nearerThan(nearest) {
-				nearest = m
+		reason := p.shape.ruledOut(n)
+		if reason == "" {
+			if reason = p.shape.full(n); reason != "" && reason != reasonPorts {
+				if m := p.shape.missedBy(n); m.nearerThan(nearest) {
+					nearest = m
+				}
 			}
 		}
-	})
-	if p.shape.isPinned {
-		others := a.existing
-		for _, n := range counts {
-			others -= n
+		if reason == "" {
+			reason = c.refuses(n, "")
 		}
-		if others > 0 {
-			counts[reasonAffinity] += others
+		counts[reason]++
+	}
+	if p.shape.isPinned {
+		for _, name := range p.shape.pinned {
+			judge(a.byName[name])
+		}
+		a.countOthers(counts)
+	} else {
+		for _, n := range a.nodes {
+			judge(n)
 		}
 	}
 	return head + reasonCounts(counts) + "." + p.shape.tell(nearest)
 }
 
-// judge calls yield with each node that may do for a shape as far as its name goes.
-func (a *account) judge(s *shape, yield func(*seat)) {
-	if s.isPinned {
-		for _, name := range s.pinned {
-			if n := a.byName[name]; n != nil && n.object != nil {
-				var at seat
-				at.assess(s, n)
-				yield(&at)
-			}
-		}
-		return
+// countOthers counts the nodes that a pod's affinity doesn't name.
+func (a *account) countOthers(counts map[string]int) {
+	others := a.existing
+	for _, n := range counts {
+		others -= n
 	}
-	seats := a.rankingOf(s).seats
-	for i := range seats {
-		if seats[i].node != nil {
-			yield(&seats[i])
-		}
+	if others > 0 {
+		counts[reasonAffinity] += others
 	}
 }
 

@@ -1,18 +1,63 @@
 package scheduler
 
-import "math"
-
 const (
-	// mostSeats bounds what all rankings together remember: about 130 bytes each.
-	mostSeats = 320_000
-	// leastRankings are kept however many nodes there are.
+	// mostSeats bounds what all rankings together remember: some 70 bytes each.
+	mostSeats = 1_000_000
+	// leastRankings may be kept however many nodes there are.
 	leastRankings = 8
 	// mostIdleShapes bounds the shapes that no waiting pod has.
 	mostIdleShapes = 256
+	// longWalk is how many nodes may be looked at for one pod before its workload gets a ranking of its own.
+	longWalk = 256
 )
+
+// rankingKey says what a ranking is of.
+type rankingKey struct {
+	shape *shape
+	mates *workload
+}
+
+// rankingFor returns the ranking to look for a pod's place in, up to date. Nil: there is none, and all nodes must be scanned, because the shape
+// has not been asked for before, or there is no room for another ranking.
+func (a *account) rankingFor(s *shape, w *workload) *ranking {
+	s.asked++
+	if s.asked < 2 {
+		return nil
+	}
+	key := rankingKey{shape: s}
+	if w != nil && w.longWalks {
+		key.mates = w
+	}
+	r := a.rankings[key]
+	if r == nil || r.seen < a.changed.begin || a.changed.end()-r.seen > uint64(len(a.nodes)) {
+		if r == nil && !a.roomForRanking() {
+			return nil
+		}
+		r = a.newRanking(s, key.mates)
+		a.rankings[key] = r
+	}
+	r.catchUp(a)
+	r.used = a.decision
+	return r
+}
+
+// roomForRanking makes room if it can, at the cost of rankings that this decision and the last had no use for.
+func (a *account) roomForRanking() bool {
+	most := max(leastRankings, mostSeats/max(1, len(a.nodes)))
+	if len(a.rankings) >= most && a.swept != a.decision {
+		a.swept = a.decision
+		for key, r := range a.rankings {
+			if r.used+1 < a.decision {
+				delete(a.rankings, key)
+			}
+		}
+	}
+	return len(a.rankings) < most
+}
 
 // tidy forgets memos that cost more room than they save time. It changes no decision.
 func (a *account) tidy() {
+	a.decision++
 	a.changed.trim(max(1024, 4*len(a.nodes)))
 	if len(a.shapes) <= a.shapesKept+mostIdleShapes {
 		return
@@ -24,38 +69,13 @@ func (a *account) tidy() {
 	})
 	for key, s := range a.shapes {
 		if !inUse[s] {
-			a.drop(s)
 			delete(a.shapes, key)
 		}
 	}
+	for key := range a.rankings {
+		if !inUse[key.shape] {
+			delete(a.rankings, key)
+		}
+	}
 	a.shapesKept = len(a.shapes)
-}
-
-// remember keeps a new ranking, in place of the one unused for longest if there are too many.
-func (a *account) remember(s *shape, r *ranking) {
-	if s.ranking == nil {
-		if a.rankings >= max(leastRankings, mostSeats/max(1, len(a.nodes))) {
-			a.dropOldest()
-		}
-		a.rankings++
-	}
-	s.ranking = r
-}
-
-func (a *account) dropOldest() {
-	var oldest *shape
-	least := uint64(math.MaxUint64)
-	for _, s := range a.shapes {
-		if s.ranking != nil && s.used < least {
-			oldest, least = s, s.used
-		}
-	}
-	a.drop(oldest)
-}
-
-func (a *account) drop(s *shape) {
-	if s != nil && s.ranking != nil {
-		s.ranking = nil
-		a.rankings--
-	}
 }

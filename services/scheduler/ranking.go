@@ -8,7 +8,7 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// journal lists the nodes that changed, oldest first, for the rankings to catch up with.
+// journal lists the nodes that may have become better places, oldest first, for the rankings to catch up with.
 type journal struct {
 	ids   []int32
 	begin uint64 // how many were dropped from the front
@@ -27,22 +27,27 @@ func (j *journal) trim(most int) {
 	}
 }
 
-// ranking holds the nodes that have room for a shape, the best first, per zone. It is a memo: building it anew gives the same.
+// ranking holds the nodes that have room for a shape, the best first, per zone. A node that was given pods since may stand higher than it should.
+// It is a memo: building it anew leads to the same choices.
 type ranking struct {
-	seen  uint64 // the journal up to here is in it
-	seats []seat // by node id
+	shape *shape
+	mates *workload // whose pods are taken off the scores; nil in a ranking that all pods of the shape share
+	seen  uint64    // the journal up to here is in it
+	used  uint64    // the decision that last used it
+	seats []seat    // by node id
 	zones []zoneRanking
 }
 
 // seat is what a ranking knows of one node.
 type seat struct {
 	node     *node
-	version  uint32 // of the node that ruledOut and fixed were computed from
-	ruledOut string
 	fixed    int64 // the part of the score that only a changed Node changes
-	reason   string
-	zone     string
-	rank     rank
+	score    int64
+	version  uint32 // of the node that ruledOut and fixed were computed from
+	given    uint32 // of the node that score and room were computed from
+	zone     int16  // index into zones
+	ruledOut bool
+	room     bool
 }
 
 type zoneRanking struct {
@@ -57,94 +62,100 @@ type rank struct {
 	node  *node
 }
 
-func (r rank) before(other rank) bool {
+func (r rank) before(other rank) bool { return r.compare(other) < 0 }
+
+func (r rank) compare(other rank) int {
 	if r.score != other.score {
-		return r.score > other.score
+		return cmp.Compare(other.score, r.score)
 	}
 	if r.order != other.order {
-		return r.order < other.order
+		return cmp.Compare(r.order, other.order)
 	}
-	return r.node.name < other.node.name
+	return strings.Compare(r.node.name, other.node.name)
 }
 
-// rankingOf returns the ranking of a shape, up to date.
-func (a *account) rankingOf(s *shape) *ranking {
-	a.tick++
-	s.used = a.tick
-	r := s.ranking
-	if r == nil || r.seen < a.changed.begin || a.changed.end()-r.seen > uint64(len(a.nodes)) {
-		r = a.rank(s)
-		a.remember(s, r)
+// rankOf gives the place of a node for a shape; mates may be nil.
+func (s *shape) rankOf(n *node, fixed int64, mates *workload) rank {
+	score := fixed + s.freeScore(n)
+	if mates != nil {
+		score -= matePoints * int64(mates.byNode[n])
 	}
-	for ; r.seen < a.changed.end(); r.seen++ {
-		r.update(s, a, a.changed.ids[r.seen-a.changed.begin])
-	}
-	return r
+	return rank{score: score, order: s.orderOf(n), node: n}
 }
 
-// rank builds the ranking of a shape from nothing.
-func (a *account) rank(s *shape) *ranking {
-	r := &ranking{seen: a.changed.end(), seats: make([]seat, len(a.nodes))}
-	ranks := make([]rank, 0, len(a.nodes))
+func (s *shape) orderOf(n *node) uint64 { return mix(s.seed ^ n.hash) }
+
+// newRanking builds a ranking from nothing.
+func (a *account) newRanking(s *shape, mates *workload) *ranking {
+	r := &ranking{shape: s, mates: mates, seen: a.changed.end(), seats: make([]seat, len(a.nodes))}
+	var ranks [][]rank // by zone
 	for id, n := range a.nodes {
 		if n == nil || n.object == nil {
 			continue
 		}
-		if at := &r.seats[id]; at.assess(s, n) {
-			ranks = append(ranks, at.rank)
+		at := &r.seats[id]
+		if r.assess(at, n); at.room {
+			if int(at.zone) >= len(ranks) {
+				ranks = append(ranks, make([][]rank, int(at.zone)+1-len(ranks))...)
+			}
+			ranks[at.zone] = append(ranks[at.zone], r.rankAt(at))
 		}
 	}
-	slices.SortFunc(ranks, func(x, y rank) int {
-		return cmp.Or(strings.Compare(x.node.zone, y.node.zone), cmp.Compare(y.score, x.score), cmp.Compare(x.order, y.order),
-			strings.Compare(x.node.name, y.node.name))
-	})
-	for _, place := range ranks {
-		r.in(place.node.zone).Load(place)
+	for zone, ranks := range ranks {
+		slices.SortFunc(ranks, rank.compare)
+		for _, place := range ranks {
+			r.zones[zone].best.Load(place)
+		}
 	}
 	return r
 }
 
-// update looks at one node again.
-func (r *ranking) update(s *shape, a *account, id int32) {
-	if int(id) >= len(r.seats) {
-		r.seats = append(r.seats, make([]seat, len(a.nodes)-len(r.seats))...)
+// catchUp looks again at the nodes that changed.
+func (r *ranking) catchUp(a *account) {
+	for ; r.seen < a.changed.end(); r.seen++ {
+		id := a.changed.ids[r.seen-a.changed.begin]
+		if int(id) >= len(r.seats) {
+			r.seats = append(r.seats, make([]seat, len(a.nodes)-len(r.seats))...)
+		}
+		r.update(&r.seats[id], a.nodes[id])
 	}
-	at := &r.seats[id]
-	if at.node != nil && at.reason == "" {
-		r.in(at.zone).Delete(at.rank)
+}
+
+func (r *ranking) update(at *seat, n *node) {
+	if at.room {
+		r.zones[at.zone].best.Delete(r.rankAt(at))
 	}
-	n := a.nodes[id]
 	if n == nil || n.object == nil {
 		*at = seat{}
 		return
 	}
-	if at.assess(s, n) {
-		r.in(at.zone).Set(at.rank)
+	if r.assess(at, n); at.room {
+		r.zones[at.zone].best.Set(r.rankAt(at))
 	}
 }
 
-// assess says whether n has room for s, and how good a place it is.
-func (at *seat) assess(s *shape, n *node) bool {
+// assess brings a seat up to date.
+func (r *ranking) assess(at *seat, n *node) {
 	if at.node != n || at.version != n.version {
-		*at = seat{node: n, version: n.version, zone: n.zone, ruledOut: s.ruledOut(n), fixed: s.fixedScore(n)}
+		*at = seat{node: n, version: n.version, zone: r.zoneIndex(n.zone), ruledOut: r.shape.ruledOut(n) != "", fixed: r.shape.fixedScore(n)}
 	}
-	at.reason = at.ruledOut
-	if at.reason == "" {
-		at.reason = s.full(n)
-	}
-	at.rank = rank{score: at.fixed + s.freeScore(n), order: mix(s.seed ^ n.hash), node: n}
-	return at.reason == ""
+	at.given = n.given
+	at.score = r.shape.rankOf(n, at.fixed, r.mates).score
+	at.room = !at.ruledOut && r.shape.full(n) == ""
 }
 
-func (r *ranking) in(zone string) *btree.BTreeG[rank] {
+func (r *ranking) rankAt(at *seat) rank {
+	return rank{score: at.score, order: r.shape.orderOf(at.node), node: at.node}
+}
+
+func (r *ranking) zoneIndex(zone string) int16 {
 	for i := range r.zones {
 		if r.zones[i].zone == zone {
-			return r.zones[i].best
+			return int16(i)
 		}
 	}
-	tree := btree.NewBTreeGOptions(rank.before, btree.Options{NoLocks: true})
-	r.zones = append(r.zones, zoneRanking{zone: zone, best: tree})
-	return tree
+	r.zones = append(r.zones, zoneRanking{zone: zone, best: btree.NewBTreeGOptions(rank.before, btree.Options{NoLocks: true})})
+	return int16(len(r.zones) - 1)
 }
 
 // mix spreads the bits of x (the finalizer of splitmix64, Steele et al. 2014).

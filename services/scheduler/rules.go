@@ -140,27 +140,28 @@ func (p *pod) company(a *account) company {
 // any says that other pods bear on the pod at all.
 func (c *company) any() bool { return c.pod.rules != nil || len(c.others) > 0 }
 
-// refuses says why the pods already placed rule out a node; "" if they don't.
-func (c *company) refuses(n *node) string {
+// refuses says why the pods already placed rule a node out; "" if they don't. With a topology, only the rules about domains of that label count.
+func (c *company) refuses(n *node, topology string) string {
+	speaks := func(t *term) bool { return topology == "" || t.topology == topology }
 	if r := c.pod.rules; r != nil {
 		for _, s := range r.spread {
-			if reason := s.refuses(c.pod, n); reason != "" {
+			if reason := s.refuses(c.pod, n); reason != "" && speaks(s.term) {
 				return reason
 			}
 		}
 		for _, t := range r.together {
-			if domain, ok := t.domain(n); !ok || t.matching[domain] == 0 && !c.first {
+			if domain, ok := t.domain(n); speaks(t) && (!ok || t.matching[domain] == 0 && !c.first) {
 				return reasonTogether
 			}
 		}
 		for _, t := range r.apart {
-			if domain, ok := t.domain(n); ok && t.matching[domain] > 0 {
+			if domain, ok := t.domain(n); speaks(t) && ok && t.matching[domain] > 0 {
 				return reasonApart
 			}
 		}
 	}
 	for _, t := range c.others {
-		if domain, ok := t.domain(n); ok && t.holding[domain] > 0 {
+		if domain, ok := t.domain(n); speaks(t) && ok && t.holding[domain] > 0 {
 			return reasonApartOthers
 		}
 	}

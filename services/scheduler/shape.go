@@ -22,8 +22,7 @@ type shape struct {
 	isPinned    bool
 	unsupported string // a hard constraint that isn't understood
 
-	ranking *ranking // memoised; nil until it is needed
-	used    uint64   // the tick at which the ranking was last used
+	asked int // how often a place was looked for
 }
 
 func newShape(p *corev1.Pod, d demand, seed uint64) *shape {
