@@ -19,6 +19,10 @@ import (
 const drain = 2 * time.Second
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "--exit" {
+		log.Print("done")
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := serve(ctx); err != nil {
