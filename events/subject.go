@@ -114,3 +114,38 @@ func DecodeToken(s string) (string, error) {
 	}
 	return b.String(), nil
 }
+
+// Subjects returns the subjects that q selects, with NATS' wildcards.
+func (q *Query) Subjects() []string {
+	facet, group, resource, namespace, name := "*", "*", "*", "*", "*"
+	if q.Facet != nil {
+		facet = q.Facet.String()
+	}
+	if r := q.Ref; r != nil {
+		group, resource = EncodeToken(orToken(r.Group, coreToken)), EncodeToken(r.Resource)
+		namespace, name = EncodeToken(orToken(r.Namespace, clusterToken)), EncodeToken(r.Name)
+	} else {
+		if q.Group != nil {
+			group = EncodeToken(orToken(*q.Group, coreToken))
+		}
+		if q.Resource != "" {
+			resource = EncodeToken(q.Resource)
+		}
+		if q.Namespace != "" {
+			namespace = EncodeToken(q.Namespace)
+		}
+	}
+	return []string{strings.Join([]string{SubjectPrefix, facet, group, resource, namespace, name}, ".")}
+}
+
+// Selects says that q selects an event of facet f of r, leaving From, To and LastPerFacet aside.
+func (q *Query) Selects(f Facet, r Ref) bool {
+	switch {
+	case q.Facet != nil && *q.Facet != f:
+		return false
+	case q.Ref != nil:
+		return *q.Ref == r
+	}
+	return (q.Group == nil || *q.Group == r.Group) && (q.Resource == "" || q.Resource == r.Resource) &&
+		(q.Namespace == "" || q.Namespace == r.Namespace)
+}

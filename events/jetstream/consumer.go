@@ -1,0 +1,231 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/wakehq/wake/events"
+)
+
+const (
+	heartbeatEvery = time.Second
+	// silentFor is after how long without a sign of life a consumer is taken for gone.
+	silentFor = 3 * heartbeatEvery
+	// maxBatchEvents bounds what is delivered at once, so that a long load makes steps.
+	maxBatchEvents = 1024
+
+	headerSequence         = "Nats-Sequence"
+	headerSubject          = "Nats-Subject"
+	headerTime             = "Nats-Time-Stamp"
+	headerLastConsumer     = "Nats-Last-Consumer"
+	headerStalled          = "Nats-Consumer-Stalled"
+	statusIdleFlow         = "100"
+	deliverAll             = "all"
+	deliverFrom            = "by_start_sequence"
+	deliverLastPerSubject  = "last_per_subject"
+	ackNone                = "none"
+	consumerLingers        = 5 * time.Second
+	metadataTokensPlain    = 9
+	metadataTokensExtended = 11
+)
+
+var errLost = errors.New("the consumer was lost")
+
+// from says where a consumer begins, and what it is given.
+type from struct {
+	sequence uint64 // the first; ignored if present
+	present  bool   // the last message per subject
+	filters  []string
+}
+
+// delivery is what came since the last take.
+type delivery struct {
+	batch   events.Batch
+	count   uint64 // messages
+	pending uint64 // messages that the broker still had then
+	flow    []string
+	alive   bool // a heartbeat came: there was nothing more
+	lost    bool // a message or the connection is missing
+}
+
+// consumer is an ordered, ephemeral push consumer: messages are decoded as they come and taken in batches. The broker sends no more than
+// is taken, but for 32 MiB.
+type consumer struct {
+	ledger  *Ledger
+	name    string
+	sub     *nats.Subscription
+	pending uint64 // messages that there were when it was made
+	status  chan nats.Status
+
+	mu       sync.Mutex
+	got      delivery
+	sequence uint64 // of the consumer's deliveries
+	arrived  chan struct{}
+}
+
+// consume makes a consumer. The caller closes it.
+func (l *Ledger) consume(ctx context.Context, start from) (*consumer, error) {
+	c := &consumer{ledger: l, name: l.ids.Next(), arrived: make(chan struct{}, 1)}
+	c.name = strings.ReplaceAll(c.name, ".", "-")
+	inbox := nats.NewInbox()
+	config := map[string]any{
+		"name": c.name, "deliver_subject": inbox, "ack_policy": ackNone, "max_deliver": 1, "flow_control": true, "mem_storage": true, "num_replicas": 1,
+		"idle_heartbeat": heartbeatEvery, "inactive_threshold": consumerLingers, "filter_subjects": start.filters, "deliver_policy": deliverAll,
+	}
+	switch {
+	case start.present:
+		config["deliver_policy"] = deliverLastPerSubject
+	case start.sequence > 1:
+		config["deliver_policy"], config["opt_start_seq"] = deliverFrom, start.sequence
+	}
+	var err error
+	if c.sub, err = l.conn.Subscribe(inbox, c.receive); err != nil {
+		return nil, fmt.Errorf("reading the ledger: %w", err)
+	}
+	if err := c.sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, errors.Join(err, c.sub.Unsubscribe())
+	}
+	c.status = l.conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	var created struct {
+		Pending uint64 `json:"num_pending"`
+	}
+	if err := l.request(ctx, apiConsumerCreate+"."+c.name, map[string]any{"stream_name": StreamName, "config": config}, &created); err != nil {
+		c.close()
+		return nil, fmt.Errorf("reading the ledger: %w", err)
+	}
+	c.pending = created.Pending
+	return c, nil
+}
+
+func (c *consumer) close() {
+	c.ledger.conn.RemoveStatusListener(c.status)
+	_ = c.sub.Unsubscribe()                                      // fails only with the connection
+	_ = c.ledger.conn.Publish(apiConsumerDelete+"."+c.name, nil) // the broker drops it later anyway
+}
+
+// receive is called by the connection, message by message.
+func (c *consumer) receive(msg *nats.Msg) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.got.lost {
+		return
+	}
+	if first(msg.Header, headerStatus) != "" && len(msg.Data) == 0 && !strings.HasPrefix(msg.Reply, "$JS.ACK.") {
+		c.control(msg)
+	} else {
+		c.message(msg)
+	}
+	select {
+	case c.arrived <- struct{}{}:
+	default:
+	}
+}
+
+func (c *consumer) control(msg *nats.Msg) {
+	if first(msg.Header, headerStatus) != statusIdleFlow {
+		c.got.lost = true // the consumer was deleted or its leader moved
+		return
+	}
+	if msg.Reply != "" {
+		c.got.flow = append(c.got.flow, msg.Reply)
+		return
+	}
+	stalled := first(msg.Header, headerStalled)
+	if stalled != "" {
+		c.got.flow = append(c.got.flow, stalled)
+	}
+	if last, err := strconv.ParseUint(first(msg.Header, headerLastConsumer), 10, 64); err == nil && last != c.sequence {
+		c.got.lost = true
+		return
+	}
+	c.got.alive = c.got.alive || stalled == ""
+}
+
+func (c *consumer) message(msg *nats.Msg) {
+	meta, err := parseMetadata(msg.Reply)
+	if err != nil || meta.consumer != c.sequence+1 {
+		c.got.lost = true
+		return
+	}
+	c.sequence = meta.consumer
+	c.got.count++
+	c.got.pending = meta.pending
+	decode(&c.got.batch, msg.Subject, msg, meta.stream, time.Unix(0, meta.nanoseconds))
+}
+
+// decode adds a message to a batch, as an event or set aside.
+func decode(b *events.Batch, subject string, msg *nats.Msg, revision events.Revision, stored time.Time) {
+	b.Revision = revision
+	e, err := events.Decode(subject, func(name string) string { return first(msg.Header, name) }, msg.Data)
+	if err != nil {
+		b.SetAside = append(b.SetAside, events.SetAside{Revision: revision, Subject: subject, Reason: err.Error()})
+		return
+	}
+	e.Revision, e.Stored = revision, stored.UTC()
+	b.Events = append(b.Events, e)
+}
+
+// take waits for messages or a sign of life. The error is errLost, or that of ctx.
+func (c *consumer) take(ctx context.Context) (delivery, error) {
+	for {
+		c.mu.Lock()
+		got := c.got
+		c.got = delivery{lost: got.lost}
+		c.mu.Unlock()
+		switch {
+		case got.count > 0 || got.alive || len(got.flow) > 0:
+			got.lost = false // the next take tells
+			return got, nil
+		case got.lost:
+			return delivery{}, errLost
+		}
+		select {
+		case <-c.arrived:
+		case <-c.status:
+			return delivery{}, errLost
+		case <-time.After(silentFor):
+			return delivery{}, errLost
+		case <-ctx.Done():
+			return delivery{}, ctx.Err()
+		}
+	}
+}
+
+// taken lets the broker send on.
+func (c *consumer) taken(d delivery) {
+	for _, subject := range d.flow {
+		_ = c.ledger.conn.Publish(subject, nil) // a broker that isn't told stalls, and says so with its heartbeats
+	}
+}
+
+// metadata is what a delivered message's reply subject tells.
+type metadata struct {
+	stream, consumer, pending uint64
+	nanoseconds               int64
+}
+
+// parseMetadata reads $JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>, which may have a
+// domain and an account before the stream, and more after.
+func parseMetadata(reply string) (m metadata, err error) {
+	tokens := strings.Split(reply, ".")
+	at := 5
+	switch {
+	case len(tokens) >= metadataTokensExtended:
+		at += 2
+	case len(tokens) != metadataTokensPlain:
+		return m, fmt.Errorf("reply subject %q is not that of a delivered message", reply)
+	}
+	var errs [4]error
+	m.stream, errs[0] = strconv.ParseUint(tokens[at], 10, 64)
+	m.consumer, errs[1] = strconv.ParseUint(tokens[at+1], 10, 64)
+	m.nanoseconds, errs[2] = strconv.ParseInt(tokens[at+2], 10, 64)
+	m.pending, errs[3] = strconv.ParseUint(tokens[at+3], 10, 64)
+	return m, errors.Join(errs[:]...)
+}
