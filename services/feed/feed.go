@@ -1,0 +1,118 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/events/nodewire"
+)
+
+// Defaults of Config.
+const (
+	DefaultSilence = 5 * nodewire.HeartbeatEvery
+	DefaultGrace   = 3 * DefaultSilence
+)
+
+// Line carries messages to and from the nodes. *nodewire.Server is one.
+type Line interface {
+	Serve(ctx context.Context, h nodewire.Handler) error
+	Publish(slice nodewire.Slice) error
+}
+
+// Config is what a Feed needs.
+type Config struct {
+	View   *events.View
+	Ledger events.Ledger
+	Line   Line
+	Log    *slog.Logger
+
+	Silence time.Duration // after which a node is lost; 0 is DefaultSilence
+	Grace   time.Duration // how long after its own start the Feed waits before it calls nodes lost; 0 is DefaultGrace
+}
+
+// Feed serves nodes. Make one with New.
+type Feed struct {
+	Config
+	epoch string
+
+	mu    sync.Mutex // held from a change to the publishing of what it means, so that slices leave in order
+	state *events.State
+	nodes map[string]*account
+	wants map[object]map[string]int // which nodes have how many pods that name a Secret or ConfigMap
+
+	pulse pulse
+}
+
+// New returns a Feed.
+func New(c Config) *Feed {
+	if c.Silence == 0 {
+		c.Silence = DefaultSilence
+	}
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+	return &Feed{Config: c}
+}
+
+// Run serves until ctx ends, and returns its error, or why the line can't be served.
+func (f *Feed) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cursor := f.begin()
+	f.pulse.begin(time.Now())
+	failed := make(chan error, 3)
+	go func() { failed <- f.Line.Serve(ctx, f) }()
+	go func() { failed <- f.follow(ctx, cursor) }()
+	go func() { failed <- f.judgeNodes(ctx) }()
+	err := <-failed
+	cancel()
+	<-failed
+	<-failed
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("the node feed stops: %w", err)
+	}
+	return err
+}
+
+// begin takes the present. No node has been told of anything yet, and the new epoch tells them so with their next heartbeat.
+func (f *Feed) begin() *events.Cursor {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	state, cursor := f.View.Subscribe()
+	f.state, f.nodes, f.wants, f.epoch = state, map[string]*account{}, map[object]map[string]int{}, string(uuid.NewUUID())
+	return cursor
+}
+
+// follow sends out what changes. If it falls too far behind, it begins again and every node asks for a full slice.
+func (f *Feed) follow(ctx context.Context, cursor *events.Cursor) error {
+	for {
+		changes, state, err := cursor.Next(ctx)
+		switch {
+		case errors.Is(err, events.ErrTooOld):
+			f.Log.Warn("the node feed fell behind and starts afresh; nodes will ask for full slices", "error", err)
+			cursor = f.begin()
+			continue
+		case err != nil:
+			return err
+		}
+		f.send(changes, state)
+	}
+}
+
+// Heartbeat notes that a node lives.
+func (f *Feed) Heartbeat(_ context.Context, node string) nodewire.Beat {
+	f.pulse.heard(node, time.Now())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.nodes[node]; a != nil {
+		return nodewire.Beat{Epoch: f.epoch, Revision: a.revision}
+	}
+	return nodewire.Beat{} // no epoch is the node's own: it asks for a full slice
+}
