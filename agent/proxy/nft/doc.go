@@ -3,14 +3,14 @@
 // The rules are few and fixed; everything that belongs to a service is elements of maps, so an update is one
 // nft transaction of a few elements and its cost doesn't grow with the services that exist:
 //
-//	servers    address . protocol . port         : goto pick-<n> or sticky-<n>, n endpoints to choose from
-//	endpoints  address . protocol . port . index : endpoint, index 0 to n-1
-//	unserved   address . protocol . port         : goto refuse or drop
-//	external   address . protocol . port           whose clients are hidden behind the node's address
-//	learn      address . protocol . port         : jump learn-<seconds>, where clients stick to endpoints
-//	affinity   client . address . protocol . port : endpoint; the kernel adds these and lets them time out
+//	servers        address . protocol . port : goto pick-<tcp>-<n> or sticky-<tcp>-<n>, n endpoints to choose from
+//	endpoints-tcp  address . port . index : endpoint, index 0 to n-1; likewise -udp, -sctp
+//	unserved       address . protocol . port : goto refuse or drop
+//	external       address . protocol . port; clients are hidden behind the node's address
+//	learn          address . protocol . port : jump learn-<tcp>-<seconds>, where clients stick to endpoints
+//	affinity       client . address . protocol . port : endpoint; the kernel adds these and lets them time out
 //
-// Chains depend on a number only (how many endpoints, which timeout) and all services share them.
+// Chains depend on a transport and a number only (how many endpoints, which timeout) and all services share them.
 //
 //   - Each update is one transaction: packets see the state before or after it.
 //   - Reconcile is one transaction too, and keeps what clients stick to. It doesn't assume anything of what is

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"sigs.k8s.io/knftables"
@@ -51,18 +50,24 @@ func (f family) original() string {
 func (f family) maps() []*knftables.Map {
 	keyType := f.address + " . inet_proto . inet_service"
 	target := f.address + " . inet_service"
-	return []*knftables.Map{
+	all := []*knftables.Map{
 		{Name: servers, Type: keyType + " : verdict"},
 		{Name: unserved, Type: keyType + " : verdict"},
 		{Name: learn, Type: keyType + " : verdict"},
-		// Only typeof can name the type of a random number.
-		{Name: endpoints, TypeOf: f.key() + " . numgen random mod 2 : " + f.header + " daddr . th dport"},
 		{
 			Name: affinity, Type: f.address + " . " + keyType + " : " + target,
 			Flags: []knftables.SetFlag{knftables.DynamicFlag, knftables.TimeoutFlag},
 			Size:  knftables.PtrTo(uint64(1 << 20)),
 		},
 	}
+	// Only typeof can name the type of a random number, and typeof needs a transport to name that of a port.
+	for _, t := range transports {
+		all = append(all, &knftables.Map{
+			Name:   endpoints + "-" + t,
+			TypeOf: fmt.Sprintf("%[1]s daddr . %[2]s dport . numgen random mod 2 : %[1]s daddr . %[2]s dport", f.header, t),
+		})
+	}
+	return all
 }
 
 func (f family) set() *knftables.Set {
@@ -137,38 +142,38 @@ func list(nets []netip.Prefix) string {
 }
 
 // The names of the chains that virtual servers share.
-func pickChain(n int) string        { return "pick-" + strconv.Itoa(n) }
-func stickyChain(n int) string      { return "sticky-" + strconv.Itoa(n) }
-func learnChain(seconds int) string { return "learn-" + strconv.Itoa(seconds) }
+func pickChain(transport string, n int) string   { return fmt.Sprintf("pick-%s-%d", transport, n) }
+func stickyChain(transport string, n int) string { return fmt.Sprintf("sticky-%s-%d", transport, n) }
+func learnChain(transport string, seconds int) string {
+	return fmt.Sprintf("learn-%s-%d", transport, seconds)
+}
 
 // pick chooses one of n endpoints at random. A packet that looks up the number before and the endpoint after an
 // update that took the last endpoint away finds nothing there; it gets the first one.
-func (f family) pick(n int) chain {
+func (f family) pick(transport string, n int) chain {
 	to := func(mod int) string {
-		return fmt.Sprintf("dnat %s to %s . numgen random mod %d map @%s", f.header, f.key(), mod, endpoints)
+		return fmt.Sprintf("dnat %[1]s to %[1]s daddr . %[2]s dport . numgen random mod %[3]d map @%[4]s-%[2]s",
+			f.header, transport, mod, endpoints)
 	}
 	rules := []string{to(n)}
 	if n > 1 {
 		rules = append(rules, to(1))
 	}
-	return shared(pickChain(n), rules...)
+	return shared(pickChain(transport, n), rules...)
 }
 
 // sticky sends clients to where they went before, others to one of n endpoints.
-func (f family) sticky(n int) chain {
-	return shared(stickyChain(n),
+func (f family) sticky(transport string, n int) chain {
+	return shared(stickyChain(transport, n),
 		fmt.Sprintf("dnat %s to %s saddr . %s map @%s", f.header, f.header, f.key(), affinity),
-		"goto "+pickChain(n))
+		"goto "+pickChain(transport, n))
 }
 
 // learn remembers where a client went, or renews the memory.
-func (f family) learn(seconds int) chain {
-	var rules []string
-	for _, t := range transports {
-		rules = append(rules, fmt.Sprintf("meta l4proto %s update @%s { ct original %s saddr . %s timeout %ds : %s daddr . th dport }",
-			t, affinity, f.header, f.original(), seconds, f.header))
-	}
-	return shared(learnChain(seconds), rules...)
+func (f family) learn(transport string, seconds int) chain {
+	return shared(learnChain(transport, seconds),
+		fmt.Sprintf("meta l4proto %[1]s update @%[2]s { ct original %[3]s saddr . %[4]s timeout %[5]ds : %[3]s daddr . th dport }",
+			transport, affinity, f.header, f.original(), seconds))
 }
 
 // write adds a chain; its rules are appended to those that are there.

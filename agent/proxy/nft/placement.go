@@ -52,16 +52,19 @@ func place(before placement, server proxy.VirtualServer) placement {
 	return p
 }
 
+// transport is nft's word for the protocol.
+func (p placement) transport() string { return strings.ToLower(string(p.key.Protocol)) }
+
 // chains are the shared chains that the placement needs, in the order in which they refer to each other.
 func (p placement) chains(f family) []chain {
-	n := len(p.slots)
+	n, t := len(p.slots), p.transport()
 	switch {
 	case n == 0:
 		return nil
 	case p.stickFor == 0:
-		return []chain{f.pick(n)}
+		return []chain{f.pick(t, n)}
 	default:
-		return []chain{f.pick(n), f.sticky(n), f.learn(p.stickFor)}
+		return []chain{f.pick(t, n), f.sticky(t, n), f.learn(t, p.stickFor)}
 	}
 }
 
@@ -79,18 +82,20 @@ func (p placement) elements() []element {
 		}
 		return []element{{unserved, key, verdict}}
 	}
-	to := pickChain(len(p.slots))
-	all := make([]element, 0, len(p.slots)+3)
+	n, t := len(p.slots), p.transport()
+	to := pickChain(t, n)
+	all := make([]element, 0, n+3)
 	if p.stickFor > 0 {
-		to = stickyChain(len(p.slots))
-		all = append(all, element{learn, key, "jump " + learnChain(p.stickFor)})
+		to = stickyChain(t, n)
+		all = append(all, element{learn, key, "jump " + learnChain(t, p.stickFor)})
 	}
 	all = append(all, element{servers, key, "goto " + to})
 	if !p.preserveSource {
 		all = append(all, element{external, key, ""})
 	}
 	for i, ep := range p.slots {
-		all = append(all, element{endpoints, key + " . " + strconv.Itoa(i), elementTarget(ep)})
+		slot := elementTarget(p.key.Addr) + " . " + strconv.Itoa(i)
+		all = append(all, element{endpoints + "-" + t, slot, elementTarget(ep)})
 	}
 	return all
 }
