@@ -1,0 +1,155 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/schemas"
+)
+
+// bootstrapActor names in the ledger who wrote what every cluster begins with.
+const bootstrapActor = "system:bootstrap"
+
+// kubernetesService is the name of the service under which the API is found from within.
+const kubernetesService = "kubernetes"
+
+// BootstrapConfig is what a cluster begins with.
+type BootstrapConfig struct {
+	API         netip.AddrPort // where the API is served
+	ServiceCIDR netip.Prefix   // its first address becomes that of the service "kubernetes"
+}
+
+// Bootstrap writes what every cluster begins with, as far as it isn't there: the namespaces, and the service "kubernetes" with its endpoints, which
+// it corrects when the API has moved. It may be called at every start, by several gateways at once.
+func Bootstrap(ctx context.Context, ledger events.Ledger, view *events.View, config BootstrapConfig) error {
+	for _, obj := range config.objects() {
+		for {
+			err := ensure(ctx, ledger, view, obj)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, events.ErrConflict) {
+				return fmt.Errorf("writing what a cluster begins with: %w", err)
+			}
+			last, _, err := ledger.Last(ctx)
+			if err == nil {
+				_, err = view.WaitFor(ctx, last)
+			}
+			if err != nil {
+				return fmt.Errorf("writing what a cluster begins with: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// ensure creates obj if there is none; endpoints are corrected too.
+func ensure(ctx context.Context, ledger events.Ledger, view *events.View, obj runtime.Object) error {
+	state := view.State()
+	ref, err := state.RefOf(obj)
+	if err != nil {
+		return err
+	}
+	kind, ok := state.Registry().ByStorage(ref.Group, ref.Resource)
+	if !ok {
+		return fmt.Errorf("%s is of no kind that is stored", ref)
+	}
+	write := &schemas.Write{Namespace: ref.Namespace, Name: ref.Name, Now: time.Now()}
+	var proposal events.Proposal
+	if o, exists := state.Get(ref); !exists {
+		created, _, err := kind.PrepareCreate(write, obj)
+		if err != nil {
+			return err
+		}
+		proposal = events.Create(state, created, kind.KindName+"Created")
+	} else {
+		if _, fixed := obj.(*corev1.Endpoints); !fixed { //nolint:staticcheck // deprecated, and still read
+			if _, fixed := obj.(*discoveryv1.EndpointSlice); !fixed {
+				return nil
+			}
+		}
+		updated, _, err := kind.PrepareUpdate(write, withVersion(obj, o), o.Typed())
+		if err != nil {
+			return err
+		}
+		proposal = events.Alter(o, updated, kind.KindName+"Changed", changedDesired(o.Typed(), updated)...)
+		if bytes.Equal(proposal.Payload, o.Facet(events.Desired).Payload) {
+			return nil
+		}
+	}
+	proposals := []events.Proposal{proposal}
+	events.Audit{Actor: bootstrapActor, Basis: state.Revision(), At: write.Now}.Sign(proposals)
+	revision, err := ledger.Append(ctx, proposals...)
+	if err == nil {
+		_, err = view.WaitFor(ctx, revision)
+	}
+	return err
+}
+
+func withVersion(obj runtime.Object, o *events.Object) runtime.Object {
+	if m, ok := obj.(metav1.Object); ok {
+		m.SetResourceVersion(o.Meta().GetResourceVersion())
+	}
+	return obj
+}
+
+func (c BootstrapConfig) objects() []runtime.Object {
+	objects := make([]runtime.Object, 0, 7)
+	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
+		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	if !c.ServiceCIDR.IsValid() {
+		return objects
+	}
+	objects = append(objects, c.service())
+	// Endpoints can't be on a loopback address: from within a pod it would be the pod itself.
+	if a := c.API.Addr(); a.IsValid() && !a.IsLoopback() && !a.IsUnspecified() {
+		objects = append(objects, c.endpoints(), c.endpointSlice())
+	}
+	return objects
+}
+
+func (c BootstrapConfig) service() *corev1.Service {
+	address := c.ServiceCIDR.Masked().Addr().Next().String()
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: kubernetesService,
+			Labels: map[string]string{"component": "apiserver", "provider": kubernetesService}},
+		Spec: corev1.ServiceSpec{
+			ClusterIP: address, ClusterIPs: []string{address},
+			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(int32(c.API.Port()))}},
+		},
+	}
+}
+
+func (c BootstrapConfig) endpoints() *corev1.Endpoints { //nolint:staticcheck // deprecated, and still read
+	return &corev1.Endpoints{ //nolint:staticcheck // deprecated, and still read
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: kubernetesService,
+			Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
+		Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // deprecated, and still read
+			Addresses: []corev1.EndpointAddress{{IP: c.API.Addr().String()}},
+			Ports:     []corev1.EndpointPort{{Name: "https", Port: int32(c.API.Port()), Protocol: corev1.ProtocolTCP}},
+		}},
+	}
+}
+
+func (c BootstrapConfig) endpointSlice() *discoveryv1.EndpointSlice {
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: kubernetesService,
+			Labels: map[string]string{discoveryv1.LabelServiceName: kubernetesService}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{c.API.Addr().String()}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To(int32(c.API.Port())), Protocol: ptr.To(corev1.ProtocolTCP)}},
+	}
+}

@@ -1,0 +1,17 @@
+package gateway
+
+import "github.com/wakehq/wake/events"
+
+// EventTypes is this package's part of the catalogue. <Kind> is the kind as it is written in manifests.
+var EventTypes = []events.TypeDoc{
+	{Type: "<Kind>Created", By: "user, system:bootstrap", Meaning: "an object came into being"},
+	{Type: "<Kind>Changed", By: "user, system:bootstrap", Meaning: "an object's metadata or spec changed; the changed fields are named"},
+	{Type: "<Kind>StatusChanged", By: "user", Meaning: "an object's status was reported through the API"},
+	{Type: "<Kind>Scaled", By: "user", Meaning: "the number of replicas was set through the scale subresource"},
+	{Type: "<Kind>DeletionRequested", By: "user", Meaning: "an object is to end; its grace period, its finalizers or what it holds still keep it"},
+	{Type: "<Kind>Deleted", By: "user", Meaning: "an object ended: a tombstone"},
+	{Type: "NamespaceFinalized", By: "user", Meaning: "a namespace's own finalizers changed"},
+	{Type: "PodResized", By: "user", Meaning: "a running pod's resources changed"},
+	{Type: "EphemeralContainersAdded", By: "user", Meaning: "containers were added to a running pod for debugging"},
+	{Type: "PodBound", By: "user", Meaning: "a pod was placed on a node through the binding subresource"},
+}

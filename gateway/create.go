@@ -1,0 +1,96 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/wakehq/wake/events"
+)
+
+// create makes the object in the request's body.
+func (g *Gateway) create(r *request) error {
+	if err := r.checkOptions("CreateOptions"); err != nil {
+		return err
+	}
+	if r.kind.Namespaced && r.namespace == "" {
+		return apierrors.NewMethodNotSupported(r.kind.GroupResource(), "create")
+	}
+	obj, err := r.decode()
+	if err != nil {
+		return err
+	}
+	d, err := g.commit(r, func(state *events.State) (draft, error) { return g.draftCreate(r, state, obj, true) })
+	warn(r, d.warnings)
+	if err != nil {
+		return err
+	}
+	return g.answer(r, http.StatusCreated, d.object)
+}
+
+// draftCreate decides the creation of obj. Track says that the fields' manager is still to be recorded.
+func (g *Gateway) draftCreate(r *request, state *events.State, obj runtime.Object, track bool) (draft, error) {
+	if err := checkNamespace(r, state); err != nil {
+		return draft{}, err
+	}
+	if track {
+		tracked, err := r.kind.TrackUpdate(nil, obj, r.manager(), "")
+		if err != nil {
+			return draft{}, err
+		}
+		obj = tracked
+	}
+	prepared, warnings, err := r.kind.PrepareCreate(r.write(state), obj)
+	d := draft{object: prepared, warnings: warnings}
+	if err != nil {
+		return d, err
+	}
+	m, err := meta.Accessor(prepared)
+	if err != nil {
+		return d, err
+	}
+	ref := r.ref()
+	ref.Name = m.GetName()
+	if o, ok := state.Get(ref); ok {
+		if o.Meta().GetDeletionTimestamp() != nil {
+			return d, errBeingDeleted(r, ref.Name)
+		}
+		return d, apierrors.NewAlreadyExists(r.kind.GroupResource(), ref.Name)
+	}
+	if err := g.checkService(state, prepared, nil); err != nil {
+		return d, err
+	}
+	d.proposals = []events.Proposal{events.Create(state, prepared, r.kind.KindName+"Created")}
+	return d, nil
+}
+
+func errBeingDeleted(r *request, name string) error {
+	exists := apierrors.NewAlreadyExists(r.kind.GroupResource(), name)
+	exists.ErrStatus.Message = fmt.Sprintf("object is being deleted: %s", exists.ErrStatus.Message)
+	return exists
+}
+
+// checkNamespace refuses objects for a namespace that isn't there or is on its way out.
+func checkNamespace(r *request, state *events.State) error {
+	if !r.kind.Namespaced {
+		return nil
+	}
+	namespaces := schema.GroupResource{Resource: "namespaces"}
+	o, ok := state.Get(events.Ref{Resource: namespaces.Resource, Name: r.namespace})
+	if !ok {
+		return apierrors.NewNotFound(namespaces, r.namespace)
+	}
+	if o.Meta().GetDeletionTimestamp() == nil {
+		return nil
+	}
+	err := apierrors.NewForbidden(r.kind.GroupResource(), r.name, fmt.Errorf("unable to create new content in namespace %s because it is being terminated", r.namespace))
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause,
+		Message: fmt.Sprintf("namespace %s is being terminated", r.namespace), Field: "metadata.namespace"}}
+	return err
+}

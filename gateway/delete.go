@@ -1,0 +1,165 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/wakehq/wake/events"
+)
+
+// delete asks for an object's end: at once, or when what holds it has let go.
+func (g *Gateway) delete(r *request) error {
+	options, err := g.deleteOptions(r)
+	if err != nil {
+		return err
+	}
+	d, err := g.deleteOne(r, options)
+	warn(r, d.warnings)
+	if err != nil {
+		return err
+	}
+	if !d.removed {
+		return g.answer(r, http.StatusOK, d.object)
+	}
+	r.format.shape = whole
+	return g.answerPlain(r, http.StatusOK, deletedStatus(r, d.object))
+}
+
+// deletedStatus is what Kubernetes says of an object that is gone.
+func deletedStatus(r *request, obj runtime.Object) *metav1.Status {
+	details := &metav1.StatusDetails{Name: r.name, Group: r.kind.GroupVersion.Group, Kind: r.kind.Resource}
+	if m, ok := obj.(metav1.Object); ok {
+		details.UID = m.GetUID()
+	}
+	status := &metav1.Status{Status: metav1.StatusSuccess, Details: details}
+	status.Kind, status.APIVersion = "Status", "v1"
+	return status
+}
+
+func (g *Gateway) deleteOne(r *request, options *metav1.DeleteOptions) (draft, error) {
+	return g.commit(r, func(state *events.State) (draft, error) {
+		o, err := find(state, r)
+		if err != nil {
+			return draft{}, err
+		}
+		return draftDelete(r, state, o, options)
+	})
+}
+
+// draftDelete decides what asking for o's deletion comes to.
+func draftDelete(r *request, state *events.State, o *events.Object, options *metav1.DeleteOptions) (draft, error) {
+	deletion, err := r.kind.PrepareDelete(r.write(state), o.Typed(), options)
+	if err != nil {
+		return draft{}, err
+	}
+	d := draft{object: deletion.Object, removed: deletion.Remove}
+	switch {
+	case deletion.Remove:
+		d.object = deletion.Object.DeepCopyObject()
+		d.proposals = []events.Proposal{events.Remove(o, o.Kind.KindName+"Deleted")}
+	case deletion.Changed:
+		desired := deletion.Object.DeepCopyObject()
+		if o.Facet(events.Assigned) != nil {
+			o.Kind.Unassign(desired)
+		}
+		d.proposals = []events.Proposal{events.Alter(o, desired, o.Kind.KindName+"DeletionRequested", changedDesired(o.Typed(), deletion.Object)...)}
+	}
+	return d, nil
+}
+
+// deleteCollection asks for the end of all objects that the selectors name. Those that vanish meanwhile are none the worse for it.
+func (g *Gateway) deleteCollection(r *request) error {
+	options, err := g.deleteOptions(r)
+	if err != nil {
+		return err
+	}
+	s, err := newSelector(r.kind, r.namespace, "", r.query)
+	if err != nil {
+		return err
+	}
+	p := page{meta: metav1.ListMeta{ResourceVersion: strconv.FormatUint(g.config.View.State().Revision(), 10)}}
+	for o := range s.candidates(g.config.View.State(), position{}) {
+		if !s.matches(o) {
+			continue
+		}
+		one := *r
+		one.namespace, one.name = o.Ref.Namespace, o.Ref.Name
+		if _, err := g.deleteOne(&one, options); err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		p.objects = append(p.objects, o)
+	}
+	return g.answerList(r, p)
+}
+
+// deleteOptions reads a deletion's options from the body and the query; the query decides.
+func (g *Gateway) deleteOptions(r *request) (*metav1.DeleteOptions, error) {
+	if err := r.checkOptions("DeleteOptions"); err != nil {
+		return nil, err
+	}
+	options := &metav1.DeleteOptions{}
+	if r.Request().ContentLength != 0 {
+		obj, err := g.decodeAs(r, metav1.SchemeGroupVersion.WithKind("DeleteOptions"))
+		if err != nil {
+			return nil, err
+		}
+		decoded, ok := obj.(*metav1.DeleteOptions)
+		if !ok {
+			return nil, apierrors.NewBadRequest("the body of a deletion holds DeleteOptions")
+		}
+		options = decoded
+		if len(options.DryRun) > 0 {
+			r.query["dryRun"] = options.DryRun
+			if err := r.checkOptions("DeleteOptions"); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return options, errors.Join(queryDeleteOptions(r, options), checkDeleteOptions(options))
+}
+
+func queryDeleteOptions(r *request, options *metav1.DeleteOptions) error {
+	if text := r.query.Get("gracePeriodSeconds"); text != "" {
+		seconds, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return apierrors.NewBadRequest("gracePeriodSeconds: " + strconv.Quote(text) + " is no number")
+		}
+		options.GracePeriodSeconds = &seconds
+	}
+	if text := r.query.Get("propagationPolicy"); text != "" {
+		policy := metav1.DeletionPropagation(text)
+		options.PropagationPolicy = &policy
+	}
+	if r.query.Has("orphanDependents") {
+		orphan := isTrue(r.query, "orphanDependents")
+		options.OrphanDependents = &orphan //nolint:staticcheck // deprecated, and still sent
+	}
+	if uid := types.UID(r.query.Get("preconditions.uid")); uid != "" {
+		options.Preconditions = &metav1.Preconditions{UID: &uid}
+	}
+	return nil
+}
+
+func checkDeleteOptions(options *metav1.DeleteOptions) error {
+	var errs field.ErrorList
+	policies := []metav1.DeletionPropagation{metav1.DeletePropagationForeground, metav1.DeletePropagationBackground, metav1.DeletePropagationOrphan}
+	if p := options.PropagationPolicy; p != nil {
+		if *p != policies[0] && *p != policies[1] && *p != policies[2] {
+			errs = append(errs, field.NotSupported(field.NewPath("propagationPolicy"), *p, policies))
+		}
+		if options.OrphanDependents != nil { //nolint:staticcheck // deprecated, and still sent
+			errs = append(errs, field.Invalid(field.NewPath("propagationPolicy"), *p, "orphanDependents and deletionPropagation cannot be both set"))
+		}
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(metav1.SchemeGroupVersion.WithKind("DeleteOptions").GroupKind(), "", errs)
+	}
+	return nil
+}

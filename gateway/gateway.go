@@ -1,0 +1,121 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/events/nodewire"
+	"github.com/wakehq/wake/events/timetravel"
+	"github.com/wakehq/wake/gateway/ledgerapi"
+	"github.com/wakehq/wake/gateway/pki"
+	"github.com/wakehq/wake/schemas"
+)
+
+const (
+	// headerTimeout is how long a client may take to send a request's header.
+	headerTimeout = 10 * time.Second
+	// drainTimeout is how long requests in progress get when the gateway stops.
+	drainTimeout = 3 * time.Second
+)
+
+// LogSource opens containers' logs on the nodes they run on.
+type LogSource interface {
+	Logs(ctx context.Context, node string, request nodewire.LogRequest) (io.ReadCloser, error)
+}
+
+// Config is what a gateway works with.
+type Config struct {
+	View      *events.View
+	Ledger    events.Ledger
+	Registry  *schemas.Registry
+	Authority *pki.Authority
+	Hosts     []string  // names and addresses that the server's certificate is for
+	Logs      LogSource // nil: logs are refused
+	// ServiceCIDR is where the addresses of services come from; a requested one must lie in it. The zero prefix allows any.
+	ServiceCIDR netip.Prefix
+	Version     string       // of wake, as in "0.1.0"
+	Health      func() error // nil, or why the ledger refuses appends; may be nil itself
+	Log         *slog.Logger
+}
+
+// Gateway serves the API.
+type Gateway struct {
+	config   Config
+	past     *timetravel.Past
+	pinned   *pinnedStates
+	encoded  *encodedObjects
+	echo     *echo.Echo
+	stopping chan struct{} // closed when watches should end
+}
+
+// New returns a gateway that works with config.
+func New(config Config) *Gateway {
+	g := &Gateway{
+		config:   config,
+		past:     timetravel.New(config.Ledger, config.Registry),
+		pinned:   &pinnedStates{},
+		encoded:  newEncodedObjects(),
+		echo:     echo.New(),
+		stopping: make(chan struct{}),
+	}
+	g.routes()
+	return g
+}
+
+func (g *Gateway) routes() {
+	e := g.echo
+	e.HTTPErrorHandler = g.fail
+	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
+		g.config.Log.Error("a request handler panicked", "error", err, "stack", string(stack))
+		return err
+	}}))
+	e.Use(authenticate)
+	for _, path := range []string{"/healthz", "/livez", "/readyz"} {
+		e.GET(path, g.health)
+	}
+	e.GET("/version", g.version)
+	g.discoveryRoutes(e)
+	api := ledgerapi.API{Ledger: g.config.Ledger, Registry: g.config.Registry, Past: g.past, View: g.config.View, Health: g.config.Health}
+	api.Register(e.Group(ledgerapi.Prefix))
+	e.Any("/api/v1/*", g.resource)
+	e.Any("/apis/:group/:version/*", g.resource)
+}
+
+// Handler returns the API as a handler. Requests without a verified client certificate are refused.
+func (g *Gateway) Handler() http.Handler { return g.echo }
+
+// Serve serves the API over TLS on listener until ctx ends, and then lets the requests in progress finish, briefly. Watches end at once.
+func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           g.echo,
+		TLSConfig:         g.config.Authority.Server(g.config.Hosts...),
+		ReadHeaderTimeout: headerTimeout,
+		ErrorLog:          slog.NewLogLogger(g.config.Log.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		close(g.stopping)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		stopped <- errors.Join(server.Shutdown(drain), server.Close())
+	})
+	err := server.ServeTLS(listener, "", "")
+	if stop() {
+		return fmt.Errorf("serving the API on %s: %w", listener.Addr(), err)
+	}
+	if err := <-stopped; err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("stopping the API: %w", err)
+	}
+	return nil
+}
