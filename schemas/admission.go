@@ -128,3 +128,18 @@ func completeNamespace(obj runtime.Object) {
 }
 
 func namespaceHeld(obj runtime.Object) bool { return len(obj.(*corev1.Namespace).Spec.Finalizers) > 0 }
+
+// completeVolume gives a volume that nobody has looked at yet its first phase.
+func completeVolume(obj runtime.Object) {
+	volume := obj.(*corev1.PersistentVolume)
+	if volume.Status.Phase == "" {
+		volume.Status.Phase, volume.Status.LastPhaseTransitionTime = corev1.VolumePending, volume.CreationTimestamp.DeepCopy()
+	}
+}
+
+func completeClaim(obj runtime.Object) {
+	claim := obj.(*corev1.PersistentVolumeClaim)
+	if claim.Status.Phase == "" {
+		claim.Status.Phase = corev1.ClaimPending
+	}
+}

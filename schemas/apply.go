@@ -121,10 +121,11 @@ func strictYAML(patch []byte, validation FieldValidation) ([]string, error) {
 	return []string{err.Error()}, nil
 }
 
-// liveOrNew returns live as field managers work on it: in the internal version.
+// liveOrNew returns live as field managers work on it: in the internal version, but for an object that doesn't exist yet, which has no
+// field at all, not even those that a conversion would set.
 func (k *Kind) liveOrNew(live runtime.Object) (runtime.Object, error) {
 	if live == nil {
-		live = k.New()
+		return legacyscheme.Scheme.New(k.GVK())
 	}
 	return k.internal(live)
 }

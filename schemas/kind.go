@@ -35,6 +35,8 @@ type Kind struct {
 	update   map[string]rest.RESTUpdateStrategy // by subresource, "" for the object itself
 	managers managers
 
+	plain    bool                                     // "kubectl get" shows its name and age only
+	reports  bool                                     // whoever creates one may say its status
 	admit    func(w *Write, obj runtime.Object) error // after defaulting, before validation; internal version
 	carry    func(obj, old runtime.Object) error      // before the validation of an update; internal version
 	complete func(obj runtime.Object)                 // computes what status says without anybody having written it; storage version
@@ -123,19 +125,21 @@ func (k *Kind) Default(obj runtime.Object) { legacyscheme.Scheme.Default(obj) }
 
 // internal returns a copy of obj in the internal version, on which strategies and printers work.
 func (k *Kind) internal(obj runtime.Object) (runtime.Object, error) {
-	out, err := legacyscheme.Scheme.ConvertToVersion(obj, schema.GroupVersion{Group: k.GroupVersion.Group, Version: runtime.APIVersionInternal})
+	out, err := legacyscheme.Scheme.ConvertToVersion(obj, runtime.InternalGroupVersioner)
 	if err != nil {
 		return nil, fmt.Errorf("reading a %s: %w", k.KindName, err)
 	}
 	return out, nil
 }
 
-// external returns obj in the storage version. It may share memory with obj, which is given up.
+// external returns obj in the storage version, with the defaults that follow from what a strategy filled in. It may share memory with obj, which
+// is given up.
 func (k *Kind) external(obj runtime.Object) (runtime.Object, error) {
 	out, err := legacyscheme.Scheme.UnsafeConvertToVersion(obj, k.Storage.GroupVersion)
 	if err != nil {
 		return nil, fmt.Errorf("writing a %s: %w", k.KindName, err)
 	}
+	k.Default(out)
 	return out, nil
 }
 

@@ -183,9 +183,9 @@ func networkingKinds() []*Kind {
 
 func rbacKinds() []*Kind {
 	return []*Kind{
-		{KindName: "ClusterRole", Resource: "clusterroles", create: clusterrole.Strategy, update: updates(clusterrole.Strategy)},
+		{KindName: "ClusterRole", Resource: "clusterroles", plain: true, create: clusterrole.Strategy, update: updates(clusterrole.Strategy)},
 		{KindName: "ClusterRoleBinding", Resource: "clusterrolebindings", create: clusterrolebinding.Strategy, update: updates(clusterrolebinding.Strategy)},
-		{KindName: "Role", Resource: "roles", create: role.Strategy, update: updates(role.Strategy)},
+		{KindName: "Role", Resource: "roles", plain: true, create: role.Strategy, update: updates(role.Strategy)},
 		{KindName: "RoleBinding", Resource: "rolebindings", create: rolebinding.Strategy, update: updates(rolebinding.Strategy)},
 	}
 }

@@ -32,6 +32,9 @@ func (k *Kind) Table(obj runtime.Object, opts *metav1.TableOptions) (*metav1.Tab
 		return nil, err
 	}
 	var convertor rest.TableConvertor = printerstorage.TableConvertor{TableGenerator: k.registry.tables()}
+	if k.Storage.plain {
+		convertor = rest.NewDefaultTableConvertor(k.GroupResource())
+	}
 	table, err := convertor.ConvertToTable(context.Background(), internal, opts)
 	if err != nil {
 		return nil, fmt.Errorf("showing %s as a table: %w", k, err)

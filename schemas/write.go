@@ -41,7 +41,8 @@ type Write struct {
 const maxGeneratedBase = 63 - 5
 
 // PrepareCreate makes of what a user sent what is to be stored: it fills in identity and defaults, drops what users may not set, and checks
-// the rest. Obj may be in any version of the kind. The result has the status of a new object.
+// the rest. Obj may be in any version of the kind. The result has the status that Decode gives to an object on which nobody has reported; only a node
+// may be created with a status of its own, which is then to be stored too.
 func (k *Kind) PrepareCreate(w *Write, obj runtime.Object) (runtime.Object, []string, error) {
 	versioned := obj.DeepCopyObject()
 	k.Default(versioned)
@@ -64,6 +65,9 @@ func (k *Kind) PrepareCreate(w *Write, obj runtime.Object) (runtime.Object, []st
 	out, err := k.external(internal)
 	if err != nil {
 		return nil, nil, err
+	}
+	if k.Storage.status >= 0 && !k.Storage.reports {
+		statusOf(k.Storage, out).SetZero()
 	}
 	if k.Storage.complete != nil {
 		k.Storage.complete(out)
