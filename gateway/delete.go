@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
+	"mime"
 	"net/http"
 	"strconv"
 
@@ -10,13 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
 
 	"github.com/wakehq/wake/events"
 )
 
 // delete asks for an object's end: at once, or when what holds it has let go.
 func (g *Gateway) delete(r *request) error {
-	options, err := g.deleteOptions(r)
+	options, err := deleteOptions(r)
 	if err != nil {
 		return err
 	}
@@ -76,7 +80,7 @@ func draftDelete(r *request, state *events.State, o *events.Object, options *met
 
 // deleteCollection asks for the end of all objects that the selectors name. Those that vanish meanwhile are none the worse for it.
 func (g *Gateway) deleteCollection(r *request) error {
-	options, err := g.deleteOptions(r)
+	options, err := deleteOptions(r)
 	if err != nil {
 		return err
 	}
@@ -100,29 +104,47 @@ func (g *Gateway) deleteCollection(r *request) error {
 }
 
 // deleteOptions reads a deletion's options from the body and the query; the query decides.
-func (g *Gateway) deleteOptions(r *request) (*metav1.DeleteOptions, error) {
+func deleteOptions(r *request) (*metav1.DeleteOptions, error) {
+	options := &metav1.DeleteOptions{}
+	content, err := r.body()
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > 0 {
+		if err := decodeDeleteOptions(content, r.Request().Header.Get("Content-Type"), options); err != nil {
+			return nil, apierrors.NewBadRequest("reading the DeleteOptions in the request's body: " + err.Error())
+		}
+	}
+	if len(options.DryRun) > 0 {
+		r.query["dryRun"] = options.DryRun
+	}
 	if err := r.checkOptions("DeleteOptions"); err != nil {
 		return nil, err
 	}
-	options := &metav1.DeleteOptions{}
-	if r.Request().ContentLength != 0 {
-		obj, err := g.decodeAs(r, metav1.SchemeGroupVersion.WithKind("DeleteOptions"))
-		if err != nil {
-			return nil, err
-		}
-		decoded, ok := obj.(*metav1.DeleteOptions)
-		if !ok {
-			return nil, apierrors.NewBadRequest("the body of a deletion holds DeleteOptions")
-		}
-		options = decoded
-		if len(options.DryRun) > 0 {
-			r.query["dryRun"] = options.DryRun
-			if err := r.checkOptions("DeleteOptions"); err != nil {
-				return nil, err
-			}
-		}
-	}
 	return options, errors.Join(queryDeleteOptions(r, options), checkDeleteOptions(options))
+}
+
+// decodeDeleteOptions reads options whatever group and version they claim: clients send them in that of the kind that they delete, or in several others.
+func decodeDeleteOptions(content []byte, contentType string, options *metav1.DeleteOptions) error {
+	media, _, err := mime.ParseMediaType(cmp.Or(contentType, mediaTypes[jsonEncoding]))
+	if err != nil {
+		return err
+	}
+	switch media {
+	case mediaTypes[jsonEncoding], mediaTypes[yamlEncoding]:
+		return yaml.Unmarshal(content, options)
+	case mediaTypes[protobufEncoding]:
+		raw, ok := bytes.CutPrefix(content, []byte("k8s\x00"))
+		if !ok {
+			return errors.New("the protobuf envelope is missing")
+		}
+		var envelope runtime.Unknown
+		if err := envelope.Unmarshal(raw); err != nil {
+			return err
+		}
+		return options.Unmarshal(envelope.Raw)
+	}
+	return errUnsupportedMedia(contentType, mediaTypes[:]...)
 }
 
 func queryDeleteOptions(r *request, options *metav1.DeleteOptions) error {

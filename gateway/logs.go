@@ -6,12 +6,13 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/wakehq/wake/events/nodewire"
 )
@@ -21,9 +22,9 @@ const defaultContainerAnnotation = "kubectl.kubernetes.io/default-container"
 
 // log streams a container's log from the node that it runs on.
 func (g *Gateway) log(r *request) error {
-	options := &corev1.PodLogOptions{}
-	if err := scheme.ParameterCodec.DecodeParameters(r.query, corev1.SchemeGroupVersion, options); err != nil {
-		return apierrors.NewBadRequest(err.Error())
+	options, err := parseLogOptions(r)
+	if err != nil {
+		return err
 	}
 	if err := checkLogOptions(options); err != nil {
 		return err
@@ -78,6 +79,30 @@ func (r *request) copyFlushing(from io.Reader) error {
 			return err
 		}
 	}
+}
+
+func parseLogOptions(r *request) (*corev1.PodLogOptions, error) {
+	q := r.query
+	o := &corev1.PodLogOptions{Container: q.Get("container"), Follow: isTrue(q, "follow"), Previous: isTrue(q, "previous"), Timestamps: isTrue(q, "timestamps")}
+	for name, into := range map[string]**int64{"tailLines": &o.TailLines, "sinceSeconds": &o.SinceSeconds, "limitBytes": &o.LimitBytes} {
+		text := q.Get(name)
+		if text == "" {
+			continue
+		}
+		number, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("%s: %q is no number", name, text))
+		}
+		*into = &number
+	}
+	if text := q.Get("sinceTime"); text != "" {
+		since, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("sinceTime: %q is no time in the form of RFC 3339", text))
+		}
+		o.SinceTime = &metav1.Time{Time: since}
+	}
+	return o, nil
 }
 
 func checkLogOptions(o *corev1.PodLogOptions) error {
