@@ -1,5 +1,6 @@
 // Command demo is the application of the quickstart: a web server that says which pod it is, so that one sees who answered. It listens on :8080.
-// GET / greets, GET /ready answers 200 once it has started and 503 from SIGTERM on, so that its readiness probe takes it out of rotation.
+// GET / greets, GET /ready answers 200 once it has started and 503 from SIGTERM on, so that its readiness probe takes it
+// out of rotation. With --exit it says "done" and ends, as a job does.
 package main
 
 import (
