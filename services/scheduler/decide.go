@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -20,6 +19,8 @@ const (
 	// tellAgainAfter is how long a pod's explanation stands before newer counts may replace it, so that a thousand waiting pods don't
 	// write a thousand events for every node that joins.
 	tellAgainAfter = 10 * time.Second
+
+	gatedMessage = "Scheduling is blocked due to non-empty scheduling gates" // as the API server has it when it creates such a pod
 )
 
 // The types of the scheduler's events.
@@ -126,8 +127,8 @@ type likeness struct {
 }
 
 func (b *batch) place(p *pod) {
-	if gates := p.spec().Spec.SchedulingGates; len(gates) > 0 {
-		b.tell(p, PodGated, corev1.PodReasonSchedulingGated, gateMessage(gates))
+	if len(p.spec().Spec.SchedulingGates) > 0 {
+		b.tell(p, PodGated, corev1.PodReasonSchedulingGated, gatedMessage)
 		return
 	}
 	c := p.company(b.account)
@@ -196,14 +197,6 @@ func (b *batch) lookAgain(at time.Time) {
 	if again := &b.decision.Again; again.IsZero() || at.Before(*again) {
 		*again = at
 	}
-}
-
-func gateMessage(gates []corev1.PodSchedulingGate) string {
-	names := make([]string, len(gates))
-	for i, gate := range gates {
-		names[i] = gate.Name
-	}
-	return fmt.Sprintf("Scheduling is blocked due to non-empty scheduling gates: %v", names)
 }
 
 func (p *pod) spec() *corev1.Pod { return p.object.Typed().(*corev1.Pod) }

@@ -109,7 +109,7 @@ func TestWhoIsNotOurs(t *testing.T) {
 	w.settle()
 	require.Empty(t, w.nodeOf("other"))
 	require.Empty(t, w.reason("other"))
-	require.Equal(t, "SchedulingGated: Scheduling is blocked due to non-empty scheduling gates: [example.com/quota]", w.reason("gated"))
+	require.Equal(t, "SchedulingGated: Scheduling is blocked due to non-empty scheduling gates", w.reason("gated"))
 	require.Contains(t, w.reason("web"), "n1 lacks 1 of cpu")
 	alter(w, "pods", "gated", func(p *corev1.Pod) { p.Spec.SchedulingGates = nil })
 	w.settle()

@@ -1,0 +1,328 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-helpers/resource"
+	"pgregory.net/rapid"
+
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/services/runner"
+)
+
+// TestRandomHistories holds every decision of random histories against the reference, and the account against one built from the state.
+func TestRandomHistories(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := &history{world: newWorld(t), t: t}
+		for range rapid.IntRange(1, 5).Draw(t, "nodes") {
+			h.addNode()
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"add a node":      func(t *rapid.T) { h.t = t; h.addNode() },
+			"change a node":   func(t *rapid.T) { h.t = t; h.changeNode() },
+			"remove a node":   func(t *rapid.T) { h.t = t; h.removeOne("nodes", h.nodes()) },
+			"add pods":        func(t *rapid.T) { h.t = t; h.addPods() },
+			"remove a pod":    func(t *rapid.T) { h.t = t; h.removeOne("pods", h.pods()) },
+			"end a pod":       func(t *rapid.T) { h.t = t; h.endPod() },
+			"place elsewhere": func(t *rapid.T) { h.t = t; h.placeElsewhere() },
+			"walk long": func(*rapid.T) {
+				for _, w := range h.scheduler.account.workloads {
+					w.longWalks = true // as after a search among thousands of nodes
+				}
+			},
+			"lose a race": func(t *rapid.T) { h.t = t; h.loseRace() },
+			"decide":      func(t *rapid.T) { h.t = t; h.decideAndCheck() },
+			"wait":        func(*rapid.T) { h.wait(tellAgainAfter) },
+			"":            func(t *rapid.T) { h.t = t; h.checkAccount() },
+		})
+		h.settle()
+		h.checkEveryPodAnswered()
+	})
+}
+
+type history struct {
+	*world
+	t     *rapid.T
+	count int
+}
+
+func (h *history) pick(label string, from ...string) string {
+	return rapid.SampledFrom(from).Draw(h.t, label)
+}
+
+func (h *history) chance(label string, outOf int) bool {
+	return rapid.IntRange(1, outOf).Draw(h.t, label) == 1
+}
+
+func (h *history) nodes() []string {
+	return slices.Sorted(maps.Keys(h.scheduler.account.existingNodes()))
+}
+
+func (h *history) pods() (names []string) {
+	for o := range h.state.All(pods, "") {
+		names = append(names, o.Ref.Name)
+	}
+	return names
+}
+
+func (h *history) addNode() {
+	h.count++
+	n := aNode(fmt.Sprintf("n%d", h.count), h.capacity(), "disk", h.pick("disk", "ssd", "hdd"))
+	h.vary(n)
+	h.create(n)
+}
+
+func (h *history) capacity() string {
+	return fmt.Sprintf("cpu=%s memory=%s pods=%s example.com/gpu=%s", h.pick("cpu", "1", "2", "4"), h.pick("memory", "1Gi", "4Gi"),
+		h.pick("pods", "2", "5", "50"), h.pick("gpu", "0", "0", "1"))
+}
+
+func (h *history) vary(n *corev1.Node) {
+	n.Spec.Taints = nil
+	for _, effect := range []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule} {
+		if h.chance("taint", 5) {
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "special", Value: "x", Effect: effect})
+		}
+	}
+	n.Spec.Unschedulable = h.chance("cordon", 8)
+	delete(n.Labels, corev1.LabelTopologyZone)
+	if zone := h.pick("zone", "", "z0", "z1", "z2"); zone != "" {
+		n.Labels[corev1.LabelTopologyZone] = zone
+	}
+}
+
+func (h *history) changeNode() {
+	if names := h.nodes(); len(names) > 0 {
+		name := h.pick("node", names...)
+		if h.chance("capacity", 2) {
+			capacity := quantities(h.capacity())
+			report(h.world, "nodes", name, func(n *corev1.Node) { n.Status.Allocatable = capacity })
+			return
+		}
+		alter(h.world, "nodes", name, h.vary)
+	}
+}
+
+func (h *history) removeOne(resource string, names []string) {
+	if len(names) > 0 {
+		h.remove(resource, h.pick("name", names...))
+	}
+}
+
+func (h *history) addPods() {
+	h.count++
+	one := aPod("", fmt.Sprintf("cpu=%s memory=%s example.com/gpu=%s", h.pick("cpu", "0", "100m", "500m", "1500m"), h.pick("memory", "0", "64Mi", "900Mi"),
+		h.pick("gpu", "0", "0", "0", "1")), "app", h.pick("app", "a", "b"))
+	one.Namespace = "default"
+	if owner := h.pick("owner", "", "rs-a", "rs-b"); owner != "" {
+		ownedBy(one, owner)
+	}
+	if h.chance("tolerates", 4) {
+		one.Spec.Tolerations = []corev1.Toleration{{Key: "special", Operator: corev1.TolerationOpExists}}
+	}
+	if h.chance("port", 6) {
+		one.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80, Protocol: corev1.ProtocolTCP}}
+	}
+	if h.chance("selector", 5) {
+		one.Spec.NodeSelector = map[string]string{"disk": h.pick("disk", "ssd", "hdd")}
+	}
+	priority := int32(rapid.IntRange(0, 1).Draw(h.t, "priority"))
+	one.Spec.Priority = &priority
+	h.rule(one)
+	for i := range rapid.IntRange(1, 4).Draw(h.t, "replicas") {
+		p := one.DeepCopy()
+		p.Name = fmt.Sprintf("p%d-%d", h.count, i)
+		h.create(p)
+	}
+}
+
+func (h *history) rule(p *corev1.Pod) {
+	app := &metav1.LabelSelector{MatchLabels: map[string]string{"app": h.pick("app", "a", "b")}}
+	topology := h.pick("topology", corev1.LabelHostname, corev1.LabelTopologyZone)
+	term := []corev1.PodAffinityTerm{{TopologyKey: topology, LabelSelector: app}}
+	p.Spec.Affinity = &corev1.Affinity{}
+	switch h.pick("rule", "", "", "", "together", "apart", "spread", "prefer", "pin") {
+	case "together":
+		p.Spec.Affinity.PodAffinity = &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: term}
+	case "apart":
+		p.Spec.Affinity.PodAntiAffinity = &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: term}
+	case "spread":
+		p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: topology,
+			WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: app}}
+	case "prefer":
+		p.Spec.Affinity.NodeAffinity = &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{Weight: 10,
+			Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: "In", Values: []string{"ssd"}}}}}}}
+	case "pin":
+		p.Spec.Affinity.NodeAffinity = &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{
+			{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: "In", Values: []string{"n1"}}}}}}}
+	}
+}
+
+func (h *history) endPod() {
+	if names := h.pods(); len(names) > 0 {
+		report(h.world, "pods", h.pick("pod", names...), func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
+	}
+}
+
+// placeElsewhere has somebody else place a pod, on any node, whether it exists and has room or not.
+func (h *history) placeElsewhere() {
+	for _, name := range h.pods() {
+		if o := h.get("pods", name); o.Facet(events.Assigned) == nil && h.chance("this one", 2) {
+			h.append(events.Place(o, events.Placement{Node: h.pick("node", append(h.nodes(), "ghost")...)}, PodBound))
+			return
+		}
+	}
+}
+
+// loseRace decides, and lets none of it reach the ledger.
+func (h *history) loseRace() { h.decide() }
+
+func (h *history) decideAndCheck() {
+	expected := newReference(h.state).decide()
+	fresh := rebuilt(h.state)
+	in := runner.Input{State: h.state, Key: everything, Now: h.now}
+	again := fresh.Decide(in)
+	d := h.decide()
+	require.Equal(h.t, again, d, "a scheduler that knows only the state decides otherwise")
+	h.compare(expected, d)
+	for _, p := range d.Each {
+		h.append(p)
+	}
+	h.checkRoom(d)
+}
+
+// compare holds a decision against the reference's; the scheduler says nothing about a pod whose reason stands or is too fresh to be replaced.
+func (h *history) compare(expected []string, d runner.Decision) {
+	decided := map[string]string{}
+	for _, p := range d.Each {
+		if p.Facet == events.Assigned {
+			decided[p.Ref.Name] = p.Ref.Name + " -> " + nodeIn(p)
+		} else {
+			decided[p.Ref.Name] = p.Ref.Name + ": " + withoutNearest(p.Note.Message)
+		}
+	}
+	bound := 0
+	for _, line := range expected {
+		name, _, waits := strings.Cut(line, ": ")
+		if !waits {
+			name, _, _ = strings.Cut(line, " -> ")
+			bound++
+		}
+		if got, ok := decided[name]; ok || !waits {
+			if strings.HasPrefix(line, name+": 0/0 ") {
+				continue
+			}
+			require.Equal(h.t, line, got)
+		} else {
+			require.NotEmpty(h.t, h.reason(name), "%s has no reason", name)
+		}
+	}
+	require.LessOrEqual(h.t, len(d.Each), len(expected))
+}
+
+func nodeIn(p events.Proposal) string {
+	var placement events.Placement
+	if err := json.Unmarshal(p.Payload, &placement); err != nil {
+		return err.Error()
+	}
+	return placement.Node
+}
+
+// checkRoom sees that no node has less than what a pod just placed on it asked for.
+func (h *history) checkRoom(d runner.Decision) {
+	for _, p := range d.Each {
+		if p.Facet != events.Assigned {
+			continue
+		}
+		n := h.get("nodes", nodeIn(p)).Typed().(*corev1.Node)
+		sum := corev1.ResourceList{}
+		for o := range h.state.Indexed(events.ByNode, n.Name) {
+			if pod := o.Typed().(*corev1.Pod); pod.Status.Phase != corev1.PodSucceeded {
+				for name, q := range resource.PodRequests(pod, resource.PodResourcesOptions{}) {
+					total := sum[name]
+					total.Add(q)
+					sum[name] = total
+				}
+			}
+		}
+		for name, need := range resource.PodRequests(h.get("pods", p.Ref.Name).Typed().(*corev1.Pod), resource.PodResourcesOptions{}) {
+			total, has := sum[name], n.Status.Allocatable[name]
+			require.True(h.t, need.IsZero() || total.Cmp(has) <= 0, "%s has %s of %s and gave away %s", n.Name, has.String(), name, total.String())
+		}
+	}
+}
+
+var countInMessage = regexp.MustCompile(`(?:: |, )(\d+) `)
+
+func (h *history) checkEveryPodAnswered() {
+	for _, o := range newReference(h.state).waiting {
+		why := h.reason(o.Ref.Name)
+		require.NotEmpty(h.t, why, o.Ref.Name)
+		total, sum := 0, 0
+		_, err := fmt.Sscanf(why, "Unschedulable: 0/%d nodes", &total)
+		require.NoError(h.t, err)
+		for _, match := range countInMessage.FindAllStringSubmatch(withoutNearest(why), -1) {
+			n, _ := strconv.Atoi(match[1])
+			sum += n
+		}
+		require.Equal(h.t, total, sum, why)
+	}
+}
+
+// rebuilt is a scheduler that begins now.
+func rebuilt(s *events.State) *scheduler {
+	fresh := New().(*scheduler)
+	for _, gr := range s.Resources() {
+		for o := range s.All(gr, "") {
+			fresh.Fold(events.Change{Revision: o.Revision(), Event: o.Newest(), New: o})
+		}
+	}
+	return fresh
+}
+
+func (h *history) checkAccount() {
+	h.scheduler.account.retract()
+	require.Equal(h.t, rebuilt(h.state).account.describe(), h.scheduler.account.describe())
+}
+
+func (a *account) existingNodes() map[string]*node {
+	found := maps.Clone(a.byName)
+	maps.DeleteFunc(found, func(_ string, n *node) bool { return n.object == nil })
+	return found
+}
+
+// describe writes down all that an account holds but its memos.
+func (a *account) describe() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, a.existing, a.zones)
+	for _, name := range slices.Sorted(maps.Keys(a.byName)) {
+		n := a.byName[name]
+		fmt.Fprintln(&b, "node", name, n.object != nil, n.zone, n.taints, n.allocatable, n.requested, n.scoredCPU, n.scoredMem, n.ports, len(n.pods))
+	}
+	a.waiting.Scan(func(p *pod) bool {
+		fmt.Fprintln(&b, "waiting", p.ref.Name)
+		return true
+	})
+	for _, uid := range slices.Sorted(maps.Keys(a.workloads)) {
+		w := a.workloads[uid]
+		zones := maps.Clone(w.byZone)
+		maps.DeleteFunc(zones, func(_ string, n int) bool { return n == 0 })
+		fmt.Fprintln(&b, "workload", uid, w.pods, len(w.byNode), zones)
+	}
+	for _, key := range slices.Sorted(maps.Keys(a.terms)) {
+		t := a.terms[key]
+		fmt.Fprintf(&b, "term %q %d %d %v %v %d\n", key, t.users, t.total, t.matching, t.holding, len(t.byNode))
+	}
+	fmt.Fprintln(&b, len(a.pods), slices.Sorted(maps.Keys(a.spreads)))
+	return b.String()
+}
