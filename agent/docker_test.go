@@ -1,0 +1,173 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wakehq/wake/events/nodewire"
+)
+
+// These tests run pods on the machine's Docker Engine. They don't skip: a node agent that isn't tested on Docker isn't tested.
+
+const guestImage = "wake.test/guest:1"
+
+func TestMain(m *testing.M) {
+	if err := buildGuest(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// buildGuest builds the test image from scratch, without a registry.
+func buildGuest() error {
+	if out, err := exec.Command("docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
+		return fmt.Errorf("these tests need a running Docker Engine (start dockerd as root): %w: %s", err, out)
+	}
+	dir, err := os.MkdirTemp("", "guest")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "guest"), "./testdata/guest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the guest: %w: %s", err, out)
+	}
+	layer := exec.Command("sh", "-c", `mkdir tmp && chmod 1777 tmp && tar -c guest tmp | docker import --change 'ENTRYPOINT ["/guest"]' - `+guestImage)
+	layer.Dir = dir
+	if out, err := layer.CombinedOutput(); err != nil {
+		return fmt.Errorf("importing the guest: %w: %s", err, out)
+	}
+	return nil
+}
+
+// node is an agent under test with the cluster that it believes in.
+type node struct {
+	t      *testing.T
+	feed   *fakeFeed
+	config Config
+	stop   func()
+	uids   int
+}
+
+// newNode starts an agent, and removes all that it leaves behind when the test ends.
+func newNode(t *testing.T) *node {
+	t.Helper()
+	cluster := fmt.Sprintf("t%d", time.Now().UnixNano())
+	n := &node{t: t, feed: newFakeFeed("n1"), config: Config{NodeName: "n1", Cluster: cluster, Root: t.TempDir()}}
+	n.config.Feed = n.feed
+	if testing.Verbose() {
+		n.config.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	t.Cleanup(func() {
+		n.stop()
+		clean(t, cluster)
+	})
+	n.start()
+	return n
+}
+
+// clean removes a test cluster's containers and network.
+func clean(t *testing.T, cluster string) {
+	ids := docker(t, "ps", "-aq", "--filter", "label=io.wake.cluster="+cluster)
+	if list := strings.Fields(ids); len(list) > 0 {
+		docker(t, append([]string{"rm", "-f"}, list...)...)
+	}
+	docker(t, "network", "rm", "wake-"+cluster)
+}
+
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("docker", args...).CombinedOutput()
+	require.NoError(t, err, "docker %v: %s", args, out)
+	return string(out)
+}
+
+// start starts the agent; the cluster is where it was.
+func (n *node) start() {
+	n.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	a, err := New(ctx, n.config)
+	require.NoError(n.t, err)
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	n.stop = func() {
+		cancel()
+		require.NoError(n.t, <-done)
+		n.stop = func() {}
+	}
+}
+
+// pod makes a pod of one container that does what args say.
+func (n *node) pod(name string, args ...string) *corev1.Pod {
+	n.uids++
+	grace := int64(5)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(fmt.Sprintf("%s-%d", name, n.uids)), Generation: 1},
+		Spec: corev1.PodSpec{
+			NodeName: "n1", RestartPolicy: corev1.RestartPolicyAlways, TerminationGracePeriodSeconds: &grace,
+			Containers: []corev1.Container{{Name: "main", Image: guestImage, Args: args, ImagePullPolicy: corev1.PullIfNotPresent}},
+		},
+	}
+}
+
+// until waits until the pod's reported status is as wanted.
+func (n *node) until(p *corev1.Pod, what string, is func(*corev1.PodStatus) bool) *corev1.PodStatus {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	s, err := n.feed.until(ctx, string(p.UID), is)
+	require.NoError(n.t, err, "waiting for %s of pod %s; last status %+v\nfacts %v", what, p.Name, s, n.feed.types(string(p.UID)))
+	return s
+}
+
+func isReady(s *corev1.PodStatus) bool {
+	for _, c := range s.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func (n *node) log(p *corev1.Pod, options corev1.PodLogOptions) string {
+	n.t.Helper()
+	if options.Container == "" {
+		options.Container = "main"
+	}
+	var out bytes.Buffer
+	err := n.feed.logs(n.t.Context(), nodewire.LogRequest{Namespace: p.Namespace, Name: p.Name, UID: string(p.UID), Options: options}, &out)
+	require.NoError(n.t, err)
+	return out.String()
+}
+
+func TestPodRuns(t *testing.T) {
+	n := newNode(t)
+	p := n.pod("web", "say=hello", "serve=:8080", "forever")
+	begun := time.Now()
+	n.feed.put(p)
+	s := n.until(p, "readiness", isReady)
+	t.Logf("ready after %s; facts %v", time.Since(begun), n.feed.types(string(p.UID)))
+	require.Equal(t, corev1.PodRunning, s.Phase)
+	require.NotEmpty(t, s.PodIP)
+	require.Equal(t, "hello\n", n.log(p, corev1.PodLogOptions{}))
+	n.feed.delete(p)
+	begun = time.Now()
+	n.feed.untilRemoved(t, p)
+	t.Logf("removed after %s; facts %v", time.Since(begun), n.feed.types(string(p.UID)))
+	require.Empty(t, docker(t, "ps", "-aq", "--filter", "label=io.wake.pod.uid="+string(p.UID)))
+}

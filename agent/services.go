@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wakehq/wake/agent/proxy"
+	"github.com/wakehq/wake/events/nodewire"
+)
+
+// Proxy makes the services' addresses work on the node. After an error it remembers the change, and takes it up at the next call.
+type Proxy interface {
+	Apply(ctx context.Context, change proxy.Change) error
+}
+
+const proxyRetry = 2 * time.Second
+
+// addService adds a service to what the proxy is to be told.
+func addService(c *proxy.Change, o nodewire.Object, s *corev1.Service) {
+	if o.Deleted {
+		c.ServicesGone = append(c.ServicesGone, types.NamespacedName{Namespace: o.Namespace, Name: o.Name})
+	} else {
+		c.Services = append(c.Services, s)
+	}
+}
+
+// addEndpoints adds an endpoint slice to what the proxy is to be told.
+func addEndpoints(c *proxy.Change, o nodewire.Object, s *discoveryv1.EndpointSlice) {
+	if o.Deleted {
+		c.SlicesGone = append(c.SlicesGone, types.NamespacedName{Namespace: o.Namespace, Name: o.Name})
+	} else {
+		c.SlicesPut = append(c.SlicesPut, s)
+	}
+}
+
+// tellProxy hands a change to serveProxy; a.mu is held.
+func (a *Agent) tellProxy(change proxy.Change) {
+	if a.config.Proxy == nil || !change.Full && len(change.Services)+len(change.ServicesGone)+len(change.SlicesPut)+len(change.SlicesGone) == 0 {
+		return
+	}
+	a.proxyChanges = append(a.proxyChanges, change)
+	select {
+	case a.proxyChanged <- struct{}{}:
+	default:
+	}
+}
+
+// serveProxy tells the proxy of changes in their order, apart from everything else: pods don't wait for it.
+func (a *Agent) serveProxy(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.proxyChanged:
+		}
+		a.mu.Lock()
+		changes := a.proxyChanges
+		a.proxyChanges = nil
+		a.mu.Unlock()
+		var err error
+		for _, change := range changes {
+			err = a.config.Proxy.Apply(ctx, change)
+		}
+		for err != nil && ctx.Err() == nil {
+			a.log.Warn("the service proxy couldn't apply a change; trying again", "error", err)
+			pause(ctx, proxyRetry)
+			err = a.config.Proxy.Apply(ctx, proxy.Change{})
+		}
+	}
+}

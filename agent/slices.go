@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wakehq/wake/agent/proxy"
+	"github.com/wakehq/wake/events/nodewire"
+)
+
+// follow applies the cluster's slices until ctx ends.
+func (a *Agent) follow(ctx context.Context, slices <-chan nodewire.Slice) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case s, open := <-slices:
+			if !open {
+				return ctx.Err()
+			}
+			a.apply(ctx, s)
+		}
+	}
+}
+
+// apply takes over one slice. An object that can't be read is left out, and told in the log: the others must not suffer for it.
+func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
+	a.mu.Lock()
+	a.objects.begin(s.Full)
+	change := proxy.Change{Full: s.Full}
+	named := map[string]bool{}
+	var touched []*pod
+	for _, o := range s.Objects {
+		var err error
+		if o.Resource == nodewire.Pods {
+			var p *pod
+			if p, err = a.applyPod(ctx, o); p != nil {
+				named[o.UID] = true
+				touched = append(touched, p)
+			}
+		} else {
+			err = a.objects.apply(o, &change)
+		}
+		if err != nil {
+			a.log.Error("an object of the slice can't be read", "resource", o.Resource, "namespace", o.Namespace, "name", o.Name, "error", err)
+			named[o.UID] = true
+		}
+	}
+	if s.Full {
+		a.known = true
+		for uid, p := range a.pods {
+			if !named[uid] {
+				p.forgotten()
+			}
+		}
+	}
+	for _, p := range a.pods {
+		if a.objects.dirty[p.namespace] {
+			touched = append(touched, p)
+		}
+	}
+	a.tellProxy(change)
+	a.mu.Unlock()
+	for _, p := range touched {
+		p.kick()
+	}
+	if s.Full {
+		a.adoptOrphans(ctx)
+	}
+}
+
+// applyPod takes over one pod of a slice; a.mu is held.
+func (a *Agent) applyPod(ctx context.Context, o nodewire.Object) (*pod, error) {
+	p := a.pods[o.UID]
+	if o.Deleted {
+		if p != nil {
+			p.forgotten()
+		}
+		return p, nil
+	}
+	var spec corev1.Pod
+	if err := spec.Unmarshal(o.Data); err != nil {
+		return nil, err
+	}
+	if p == nil {
+		p = a.newPod(ctx, &spec, o.Cause, false)
+		return p, nil
+	}
+	p.want(&spec, o.Cause, a.objects.revision)
+	return p, nil
+}
+
+// adoptOrphans takes charge of containers whose pod the cluster doesn't have: they are taken down.
+func (a *Agent) adoptOrphans(ctx context.Context) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for uid, sightings := range a.found {
+		if a.pods[uid] != nil || len(sightings) == 0 {
+			continue
+		}
+		ref := sightings[0].Pod
+		a.log.Info("removing a pod that the cluster doesn't have", "namespace", ref.Namespace, "pod", ref.Name, "uid", uid)
+		a.newPod(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name, UID: types.UID(uid)}}, 0, true)
+	}
+}
