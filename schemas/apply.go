@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -99,7 +100,14 @@ func (k *Kind) Apply(live runtime.Object, patch []byte, manager string, force bo
 	if live, err = k.liveOrNew(live); err != nil {
 		return nil, nil, err
 	}
+	if got := applied.GroupVersionKind(); got != k.GVK() {
+		return nil, nil, apierrors.NewBadRequest(fmt.Sprintf("an apply to %s takes apiVersion %s and kind %s, not apiVersion %q and kind %q",
+			k.Resource, k.GroupVersion, k.KindName, applied.GetAPIVersion(), applied.GetKind()))
+	}
 	out, err := m.Apply(live, applied, manager, force)
+	if status := apierrors.APIStatus(nil); err != nil && !errors.As(err, &status) {
+		err = apierrors.NewBadRequest(err.Error())
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -136,5 +136,7 @@ func unprocessable(err error) error {
 	if err == nil {
 		return nil
 	}
-	return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+	status := apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", "", 0, false)
+	status.ErrStatus.Message = "the patch can't be applied: " + err.Error()
+	return status
 }
