@@ -47,12 +47,11 @@ type from struct {
 
 // delivery is what came since the last take.
 type delivery struct {
-	batch   events.Batch
-	count   uint64 // messages
-	pending uint64 // messages that the broker still had then
-	flow    []string
-	alive   bool // a heartbeat came: there was nothing more
-	lost    bool // a message or the connection is missing
+	batch events.Batch
+	count uint64 // messages
+	flow  []string
+	alive bool // a heartbeat came: there was nothing more
+	lost  bool // a message or the connection is missing
 }
 
 // consumer is an ordered, ephemeral push consumer: messages are decoded as they come and taken in batches. The broker sends no more than
@@ -156,7 +155,6 @@ func (c *consumer) message(msg *nats.Msg) {
 	}
 	c.sequence = meta.consumer
 	c.got.count++
-	c.got.pending = meta.pending
 	decode(&c.got.batch, msg.Subject, msg, meta.stream, time.Unix(0, meta.nanoseconds))
 }
 
@@ -207,8 +205,8 @@ func (c *consumer) taken(d delivery) {
 
 // metadata is what a delivered message's reply subject tells.
 type metadata struct {
-	stream, consumer, pending uint64
-	nanoseconds               int64
+	stream, consumer uint64
+	nanoseconds      int64
 }
 
 // parseMetadata reads $JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>, which may have a
@@ -222,10 +220,9 @@ func parseMetadata(reply string) (m metadata, err error) {
 	case len(tokens) != metadataTokensPlain:
 		return m, fmt.Errorf("reply subject %q is not that of a delivered message", reply)
 	}
-	var errs [4]error
+	var errs [3]error
 	m.stream, errs[0] = strconv.ParseUint(tokens[at], 10, 64)
 	m.consumer, errs[1] = strconv.ParseUint(tokens[at+1], 10, 64)
 	m.nanoseconds, errs[2] = strconv.ParseInt(tokens[at+2], 10, 64)
-	m.pending, errs[3] = strconv.ParseUint(tokens[at+3], 10, 64)
 	return m, errors.Join(errs[:]...)
 }

@@ -56,13 +56,15 @@ func (f *follower) drain(ctx context.Context, c *consumer) error {
 			return err
 		}
 	}
-	for {
+	for left := c.pending; ; {
 		d, err := c.take(ctx)
 		if err != nil {
 			return err
 		}
+		// Only once all is through that was there when the consumer was made does every event follow: the present leaves out what was superseded.
+		left -= min(left, d.count)
 		if d.count > 0 {
-			d.batch.Loaded = d.pending == 0 || d.batch.Revision >= f.end
+			d.batch.Loaded = left == 0
 			err = f.give(d.batch)
 		} else if d.alive && !f.loaded {
 			err = f.give(events.Batch{Revision: f.end, Loaded: true})

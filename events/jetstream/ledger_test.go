@@ -74,3 +74,7 @@ func TestRestart(t *testing.T) {
 		return openLedger(t, connect(t, startBroker(t, broker.Config{Dir: dir})))
 	})
 }
+
+func TestHistories(t *testing.T) {
+	conformance.Histories(t, 1000, func(t *testing.T) events.Ledger { return fresh(t) })
+}

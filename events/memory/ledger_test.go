@@ -11,3 +11,5 @@ import (
 func open(*testing.T) events.Ledger { return memory.New(memory.Faults{}) }
 
 func TestConformance(t *testing.T) { conformance.Run(t, open) }
+
+func TestHistories(t *testing.T) { conformance.Histories(t, 1000, open) }
