@@ -90,10 +90,7 @@ func New(ctx context.Context, config Config) (*Agent, error) {
 	if err := errors.Join(missing...); err != nil {
 		return nil, err
 	}
-	docker, err := runtime.Open(ctx, runtime.Config{
-		Host: config.DockerHost, Cluster: config.Cluster, Network: "wake-" + config.Cluster,
-		PodCIDR: config.PodCIDR, Bridge: config.Bridge, MTU: config.MTU,
-	})
+	docker, err := runtime.Open(ctx, runtimeConfig(config))
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", config.NodeName, err)
 	}

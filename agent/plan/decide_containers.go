@@ -19,7 +19,6 @@ const (
 	ReasonInvalidImage   = "InvalidImageName"
 	ReasonConfig         = "CreateContainerConfigError"
 	ReasonCreate         = "CreateContainerError"
-	ReasonRun            = "RunContainerError"
 	reasonDeadline       = "DeadlineExceeded"
 	reasonCompleted      = "Completed"
 	reasonError          = "Error"
@@ -104,6 +103,9 @@ func (d *decider) restart(v *view) {
 		v.waiting = &corev1.ContainerStateWaiting{Reason: ReasonCrashLoop, Message: fmt.Sprintf(
 			"back-off %s restarting failed container=%s pod=%s_%s(%s)", delay, v.spec.Name, d.pod.Name, d.pod.Namespace, d.pod.UID)}
 		return
+	}
+	if delay > 0 && v.sameAsLast() {
+		v.waiting = v.last.State.Waiting // until the attempt has started: its exit is old news
 	}
 	d.create(v, c.Attempt+1, next)
 }

@@ -83,20 +83,25 @@ func (d *decider) podIP() string {
 func (d *decider) containerStatus(v *view) corev1.ContainerStatus {
 	s := corev1.ContainerStatus{Name: v.spec.Name, Image: v.spec.Image, Started: new(bool)}
 	c := v.latest
-	if c == nil {
+	switch {
+	case c == nil:
 		return d.unseenStatus(v, s)
+	case c.State == Created && !c.over() && v.last != nil && v.last.ContainerID != "" && !v.sameAsLast() && v.last.State.Running == nil:
+		return *v.last // an attempt begins to count when it has started
+	case c.State == Created && !c.over():
+		s.RestartCount = int32(c.Attempt)
+		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: d.defaultReason(v)}
+		return s
 	}
 	s.RestartCount = int32(c.Attempt)
 	s.ContainerID = containerID(c.ID)
 	s.ImageID = imageID(c.ImageID)
-	if v.previous != nil && v.previous.over() {
+	switch {
+	case v.previous != nil && v.previous.over():
 		s.LastTerminationState.Terminated = terminated(v.previous)
-	} else if v.last != nil && !v.sameAsLast() {
-		s.LastTerminationState = v.last.LastTerminationState
-		if v.last.State.Terminated != nil {
-			s.LastTerminationState.Terminated = v.last.State.Terminated
-		}
-	} else if v.last != nil {
+	case v.last != nil && v.last.State.Terminated != nil && !v.sameAsLast():
+		s.LastTerminationState.Terminated = v.last.State.Terminated
+	case v.last != nil && c.Attempt > 0:
 		s.LastTerminationState = v.last.LastTerminationState
 	}
 	switch {
@@ -106,12 +111,10 @@ func (d *decider) containerStatus(v *view) corev1.ContainerStatus {
 	case c.over():
 		s.State.Terminated = terminated(c)
 		s.Ready = v.init && c.exitCode() == 0
-	case c.State == Running:
+	default:
 		s.State.Running = &corev1.ContainerStateRunning{StartedAt: *seconds(c.Started)}
 		*s.Started = d.started(v)
 		s.Ready = d.ready(v) && (!v.init || v.sidecar)
-	default:
-		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: d.defaultReason(v)}
 	}
 	return s
 }

@@ -90,8 +90,8 @@ func ProbeFailed(kind ProbeKind, message string) Fact {
 	return Fact{Type: "ProbeFailed", Reason: "Unhealthy", Message: fmt.Sprintf("%s probe failed: %s", kind, message), Warning: true}
 }
 
-// Changes is what is told when a pod's status goes from before to after: of each container that changed, then of the pod. There is
-// always at least one fact if the two differ.
+// Changes is what is told when a pod's status goes from before to after: of each container that changed, then of the pod. Unless
+// the pod is being deleted there is at least one fact if the two differ.
 func Changes(pod *corev1.Pod, before, after *corev1.PodStatus) []Fact {
 	var facts []Fact
 	for _, list := range []struct{ before, after []corev1.ContainerStatus }{
@@ -107,6 +107,8 @@ func Changes(pod *corev1.Pod, before, after *corev1.PodStatus) []Fact {
 	}
 	kind := podChange(before, after)
 	switch {
+	case kind == "" && len(facts) == 0 && pod.DeletionTimestamp != nil:
+		return nil // its last report follows, and has it all
 	case kind == "" && len(facts) == 0:
 		return []Fact{{Type: "PodConditionsChanged"}}
 	case kind != "" && len(facts) > 0 && facts[len(facts)-1].Type == "ContainerStarted":
