@@ -111,7 +111,7 @@ func (r *recount) create(n int) {
 func (r *recount) end(n int) {
 	// Pods beyond those counted came unasked, and their coming is why they go.
 	unasked := len(r.active) > int(r.status.Replicas)
-	victims := rankVictims(r.State, r.object, r.active)
+	victims := owned.Rank(r.active, podsPerNode(r.State, r.object, r.active))
 	r.active = victims[n:]
 	for _, victim := range victims[:n] {
 		p := owned.End(victim, r.Now)

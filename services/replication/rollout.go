@@ -48,11 +48,19 @@ func (r *rollout) scale(m *member, size int32) {
 	r.annotateSize(m)
 }
 
-// roll moves replicas from the old ReplicaSets to the newest, as far as the bounds allow.
+// roll moves replicas from the old ReplicaSets to the newest, as far as the bounds allow. It takes the next step when every ReplicaSet has
+// answered to the last: until then one may still act on what it was told before, and its counts say too little.
 func (r *rollout) roll() {
+	if !r.answered() {
+		return
+	}
 	r.grow()
 	r.dropUnhealthy()
 	r.dropAvailable()
+}
+
+func (r *rollout) answered() bool {
+	return !slices.ContainsFunc(r.all(), func(m *member) bool { return m.was.Status.ObservedGeneration < m.was.Generation })
 }
 
 // grow makes the newest ReplicaSet as large as it may be. Pods that are about to be ended take up room until they are.
@@ -120,8 +128,12 @@ func (r *rollout) resized() bool {
 	})
 }
 
-// resize shares a change of the Deployment's size out among its ReplicaSets, in proportion to theirs, without going on with a rollout.
+// resize shares a change of the Deployment's size out among its ReplicaSets, in proportion to theirs, without going on with a rollout. Like roll
+// it waits for answers.
 func (r *rollout) resize() {
+	if !r.answered() {
+		return
+	}
 	active := slices.DeleteFunc(slices.Clone(r.all()), func(m *member) bool { return m.size() == 0 })
 	defer func() {
 		for _, m := range active {
@@ -167,6 +179,9 @@ func (r *rollout) share(active []*member) {
 		allowed = r.replicas + r.surge
 	}
 	add := allowed - sum(active, (*member).size)
+	if add > 0 {
+		add = max(0, allowed-sum(r.all(), (*member).footprint))
+	}
 	// The largest gives or takes first; of equals, the newest grows first and the oldest shrinks first.
 	if add > 0 {
 		slices.Reverse(active)

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,8 +11,10 @@ import (
 	"github.com/wakehq/wake/services/runner/transcript"
 )
 
+var newRegistry = sync.OnceValues(schemas.NewRegistry)
+
 func registry(t require.TestingT) *schemas.Registry {
-	r, err := schemas.NewRegistry()
+	r, err := newRegistry()
 	require.NoError(t, err)
 	return r
 }

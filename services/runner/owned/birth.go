@@ -59,11 +59,20 @@ func NewBirth(s *events.State, template *corev1.PodTemplateSpec, parent Parent, 
 }
 
 // Next returns one more pod, with a name that is free.
-func (b *Birth) Next() *corev1.Pod {
+func (b *Birth) Next() *corev1.Pod { return b.named(b.base) }
+
+// NextOf is Next for a pod whose name begins differently from the others'.
+func (b *Birth) NextOf(base string) *corev1.Pod {
+	pod := b.named(base[:min(len(base), maxBaseBytes)])
+	pod.GenerateName = base
+	return pod
+}
+
+func (b *Birth) named(base string) *corev1.Pod {
 	pod := *b.pod
 	for {
 		b.count++
-		pod.Name = b.base + events.DeriveSuffix(append(b.parts, b.count)...)
+		pod.Name = base + events.DeriveSuffix(append(b.parts, b.count)...)
 		_, taken := b.state.Get(events.Ref{Resource: pods.Resource, Namespace: pod.Namespace, Name: pod.Name})
 		if !taken && !b.chosen[pod.Name] {
 			b.chosen[pod.Name] = true

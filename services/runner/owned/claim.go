@@ -78,22 +78,26 @@ func Claim(s *events.State, owner *events.Object, selector labels.Selector, orph
 	return claims
 }
 
-// Changes words the changes of hands, at most limit of them; kind ("Pod") begins the events' types.
-func (c Claims) Changes(owner metav1.OwnerReference, kind string, limit int) []events.Proposal {
+// Changes words the changes of hands, at most limit of them; kind ("Pod") begins the events' types. What an owner adopts gets its finalizers,
+// what it releases loses them.
+func (c Claims) Changes(owner metav1.OwnerReference, kind string, limit int, finalizers ...string) []events.Proposal {
 	var out []events.Proposal
 	for _, o := range c.Release[:min(limit, len(c.Release))] {
-		out = append(out, events.Alter(o, withoutOwner(o, owner), kind+"Released", "metadata.ownerReferences"))
+		out = append(out, events.Alter(o, withoutOwner(o, owner, finalizers), kind+"Released", "metadata.ownerReferences"))
 	}
 	for _, o := range c.Adopt[:min(limit-len(out), len(c.Adopt))] {
 		typed, meta := edit(o)
 		meta.SetOwnerReferences(append(meta.GetOwnerReferences(), owner))
+		dropFinalizers(meta, finalizers)
+		meta.SetFinalizers(append(meta.GetFinalizers(), finalizers...))
 		out = append(out, events.Alter(o, typed, kind+"Adopted", "metadata.ownerReferences"))
 	}
 	return out
 }
 
-func withoutOwner(o *events.Object, owner metav1.OwnerReference) runtime.Object {
+func withoutOwner(o *events.Object, owner metav1.OwnerReference, finalizers []string) runtime.Object {
 	typed, meta := edit(o)
+	dropFinalizers(meta, finalizers)
 	var rest []metav1.OwnerReference
 	for _, reference := range meta.GetOwnerReferences() {
 		if reference.UID != owner.UID {

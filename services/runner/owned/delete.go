@@ -5,6 +5,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/schemas"
@@ -23,6 +24,7 @@ func Delete(o *events.Object, policy metav1.DeletionPropagation, now time.Time) 
 	case !deletion.Changed:
 		return events.Proposal{}, false
 	}
+	unassign(o, deletion.Object)
 	return events.Alter(o, deletion.Object, o.Kind.KindName+"DeletionRequested", "metadata.deletionTimestamp"), true
 }
 
@@ -34,5 +36,13 @@ func Edit(o *events.Object, eventType, path string, change func(metav1.Object)) 
 	if o.Kind.Removable(typed) {
 		return events.Remove(o, o.Kind.KindName+"Deleted")
 	}
+	unassign(o, typed)
 	return events.Alter(o, typed, eventType, path)
+}
+
+// unassign keeps what the scheduler decided about o out of what is desired.
+func unassign(o *events.Object, typed runtime.Object) {
+	if o.Facet(events.Assigned) != nil {
+		o.Kind.Unassign(typed)
+	}
 }
