@@ -37,8 +37,8 @@ func (s *State) writableNotes() *noteShelf {
 	return s.notes
 }
 
-// isNote says that o is a note shown as an Event, not an object of its own.
-func (o *Object) isNote() bool { return o.facets[Desired] != nil && o.facets[Desired].Type == noteType }
+// IsNote says that o is a note shown as an Event, not an object of its own.
+func (o *Object) IsNote() bool { return o.facets[Desired] != nil && o.facets[Desired].Type == noteType }
 
 // applyNote shows the note of e as a Kubernetes Event. The same note about the same object again is counted, as Kubernetes does.
 func (s *State) applyNote(e *Event) []Change {
@@ -57,7 +57,7 @@ func (s *State) applyNote(e *Event) []Change {
 	change := Change{Revision: e.Revision, Event: e}
 	shelf := s.writableNotes()
 	if old, ok := t.live.Get(key); ok {
-		if !old.isNote() {
+		if !old.IsNote() {
 			return nil
 		}
 		before := old.typed.(*corev1.Event)

@@ -239,7 +239,7 @@ func (s *State) Hash() string {
 		for o := range s.All(gr, "") {
 			for f := range facets {
 				e := o.Facet(f)
-				if e == nil || o.isNote() {
+				if e == nil || o.IsNote() {
 					continue
 				}
 				fmt.Fprintf(h, "%s\n", Subject(f, o.Ref))
