@@ -7,12 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,6 +39,7 @@ func Run(t *testing.T, newBackend Factory) {
 		{"reached from outside", reachedFromOutside},
 		{"the source is preserved with policy Local", sourcePreserved},
 		{"open connections survive changes", openConnectionsSurvive},
+		{"no connection fails while endpoints change", noneFails},
 		{"UDP clients leave an endpoint that is gone", udpMovesOn},
 		{"terminating endpoints serve when none is ready", terminatingServes},
 		{"a new process takes over", newProcessTakesOver},
@@ -253,6 +256,27 @@ func openConnectionsSurvive(t *testing.T, b *bench) {
 	check()
 	require.NoError(t, b.proxy.Reconcile(t.Context()))
 	check()
+}
+
+func noneFails(t *testing.T, b *bench) {
+	web := service("web", "10.96.0.1")
+	b.serve(t, []*corev1.Service{web}, backedBy("web", 0, 1))
+	stop, clients := make(chan struct{}), errgroup.Group{}
+	var made atomic.Int64
+	for _, ns := range []netns.NsHandle{b.node, b.pods[2].ns} {
+		clients.Go(func() error { return connectUntil(stop, ns, "10.96.0.1:80", &made) })
+	}
+	for i := range 30 {
+		b.apply(t, put(backedBy("web", i%podCount, (i+1)%podCount)))
+		b.apply(t, put(backedBy("web", i%podCount)))
+		if i%10 == 0 { // and a process that takes over
+			b.proxy = b.connect(b.start(t, "one", "10.96.0.0/16"))
+			b.serve(t, []*corev1.Service{web}, backedBy("web", i%podCount))
+		}
+	}
+	close(stop)
+	require.NoError(t, clients.Wait())
+	require.Greater(t, made.Load(), int64(30), "too few connections to tell")
 }
 
 func udpMovesOn(t *testing.T, b *bench) {

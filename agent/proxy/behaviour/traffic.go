@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -173,4 +175,32 @@ func (w *world) everybody(t *testing.T, from netns.NsHandle, addr string, want .
 		require.Contains(t, heard, name, "never answered at %s", addr)
 	}
 	require.Len(t, heard, len(want), "unexpected pods answered at %s", addr)
+}
+
+// connectUntil makes one connection after the other from a namespace, and counts them, until stop is closed or one
+// fails. Its thread ends with it.
+func connectUntil(stop <-chan struct{}, from netns.NsHandle, addr string, made *atomic.Int64) error {
+	runtime.LockOSThread() // never unlocked
+	if err := netns.Set(from); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		conn, err := net.DialTimeout("tcp4", addr, patience)
+		if err == nil {
+			err = conn.SetReadDeadline(time.Now().Add(patience))
+		}
+		if err == nil {
+			_, err = bufio.NewReader(conn).ReadString('\n')
+		}
+		if err != nil {
+			return fmt.Errorf("connection %d to %s: %w", made.Load()+1, addr, err)
+		}
+		made.Add(1)
+		_ = conn.Close()
+	}
 }
