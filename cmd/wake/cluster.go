@@ -1,17 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -51,7 +47,6 @@ type cluster struct {
 	view      *events.View
 	registry  *schemas.Registry
 	line      *nodewire.Server
-	node      *nodewire.Client
 	agent     *agent.Agent
 	closers   []func() error // in the order of opening
 }
@@ -80,7 +75,7 @@ func openCluster(ctx context.Context, place *location, o *upOptions, log *slog.L
 	if err := c.openLedger(ctx); err != nil {
 		return c, err
 	}
-	if err := c.openLine(); err != nil {
+	if err := c.openLine(ctx); err != nil {
 		return c, err
 	}
 	return c, c.writeKubeconfig()
@@ -116,7 +111,7 @@ func (c *cluster) openLedger(ctx context.Context) error {
 }
 
 // openLine connects both ends of the line between the node feed and this machine's agent.
-func (c *cluster) openLine() error {
+func (c *cluster) openLine(ctx context.Context) error {
 	server, err := c.broker.Nodes()
 	if err != nil {
 		return err
@@ -131,13 +126,7 @@ func (c *cluster) openLine() error {
 		return err
 	}
 	c.closers = append(c.closers, func() error { client.Close(); return nil })
-	c.node = nodewire.NewClient(client, c.options.nodeName)
-	config, err := agentConfig(c.place, c.options, c.log)
-	if err != nil {
-		return err
-	}
-	config.Feed = c.node
-	c.agent, err = agent.New(config)
+	c.agent, err = openAgent(ctx, c.place, c.options, nodewire.NewClient(client, c.options.nodeName), c.log)
 	return err
 }
 
@@ -205,28 +194,4 @@ func (c *cluster) close() error {
 		failed = errors.Join(failed, os.Remove(c.place.runFile()))
 	}
 	return failed
-}
-
-// clusterID names what belongs to this cluster on the machine. It is made once, with the data directory.
-func (l *location) clusterID() (string, error) {
-	known, err := os.ReadFile(l.identity())
-	if id := strings.TrimSpace(string(known)); err == nil && id != "" {
-		return id, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("reading the cluster's identity: %w", err)
-	}
-	id := strings.ToLower(rand.Text()[:8])
-	if err := writeFile(l.identity(), []byte(id+"\n"), 0o644); err != nil {
-		return "", fmt.Errorf("writing the cluster's identity: %w", err)
-	}
-	return id, nil
-}
-
-func agentConfig(place *location, o *upOptions, log *slog.Logger) (agent.Config, error) {
-	id, err := place.clusterID()
-	if err != nil {
-		return agent.Config{}, err
-	}
-	return agent.Config{NodeName: o.nodeName, Cluster: id, Root: place.pods(), DockerHost: cmp.Or(o.dockerHost), PodCIDR: o.podCIDR, Log: log}, nil
 }

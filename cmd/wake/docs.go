@@ -58,4 +58,6 @@ func printCatalogue(out io.Writer) error {
 }
 
 // cell keeps a table's cell one cell: no bars, and no angle brackets that read as tags.
-func cell(s string) string { return strings.NewReplacer("|", `\|`, "<", "&lt;", ">", "&gt;").Replace(s) }
+func cell(s string) string {
+	return strings.NewReplacer("|", `\|`, "<", "&lt;", ">", "&gt;").Replace(s)
+}

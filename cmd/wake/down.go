@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"syscall"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wakehq/wake/agent"
+	"github.com/wakehq/wake/agent/proxy/nft"
 )
 
 // downWithin is how long a cluster may take to end before it is killed.
@@ -19,6 +19,7 @@ const downWithin = 30 * time.Second
 
 func downCommand(place *location) *cobra.Command {
 	var containers, purge bool
+	var dockerHost string
 	c := &cobra.Command{
 		Use:   "down",
 		Short: "Stop the cluster; its containers stay unless told otherwise",
@@ -32,7 +33,7 @@ func downCommand(place *location) *cobra.Command {
 				return err
 			}
 			if containers || purge {
-				if err := removeContainers(cmd, place); err != nil {
+				if err := removeContainers(cmd, place, dockerHost); err != nil {
 					return err
 				}
 			}
@@ -47,6 +48,7 @@ func downCommand(place *location) *cobra.Command {
 	}
 	c.Flags().BoolVar(&containers, "containers", false, "also stop and remove the cluster's containers on this machine, its network and its proxy rules")
 	c.Flags().BoolVar(&purge, "purge", false, "remove the containers and the data directory: the ledger, the keys, everything")
+	c.Flags().StringVar(&dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	return c
 }
 
@@ -74,19 +76,22 @@ func down(cmd *cobra.Command, place *location) error {
 	return nil
 }
 
-func removeContainers(cmd *cobra.Command, place *location) error {
+func removeContainers(cmd *cobra.Command, place *location, dockerHost string) error {
 	if _, err := os.Stat(place.identity()); err != nil {
 		return nil // no agent ever ran here
 	}
-	config, err := agentConfig(place, &upOptions{}, slog.Default())
+	id, err := place.clusterID()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 	defer cancel()
-	count, err := agent.Purge(ctx, config)
+	count, err := agent.Purge(ctx, agent.Config{Cluster: id, DockerHost: dockerHost})
+	if err == nil {
+		err = nft.Delete(ctx, proxyTable(id))
+	}
 	if err != nil {
-		return fmt.Errorf("removing the cluster's containers: %w", err)
+		return fmt.Errorf("removing what the cluster left on this machine: %w", err)
 	}
 	cmd.Printf("Removed %d containers.\n", count)
 	return nil

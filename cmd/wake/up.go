@@ -24,6 +24,7 @@ type upOptions struct {
 	noAgent     bool
 	syncAlways  bool
 
+	pods     netip.Prefix
 	services netip.Prefix
 	level    slog.Level
 }
@@ -70,12 +71,11 @@ func (o *upOptions) check() error {
 	if o.services, err = netip.ParsePrefix(o.serviceCIDR); err != nil {
 		return fmt.Errorf("--service-cidr %q is no address range such as 10.96.0.0/16: %w", o.serviceCIDR, err)
 	}
-	pods, err := netip.ParsePrefix(o.podCIDR)
-	if err != nil {
+	if o.pods, err = netip.ParsePrefix(o.podCIDR); err != nil {
 		return fmt.Errorf("--pod-cidr %q is no address range such as 10.244.0.0/24: %w", o.podCIDR, err)
 	}
-	if pods.Overlaps(o.services) {
-		return fmt.Errorf("--pod-cidr %s and --service-cidr %s overlap: choose ranges apart from each other", pods, o.services)
+	if o.pods.Overlaps(o.services) {
+		return fmt.Errorf("--pod-cidr %s and --service-cidr %s overlap: choose ranges apart from each other", o.pods, o.services)
 	}
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("--log-level %q: say debug, info, warn or error", o.logLevel)

@@ -1,0 +1,33 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"golang.org/x/sync/errgroup"
+)
+
+// removals is how many containers are removed in parallel.
+const removals = 4
+
+// Purge stops and removes every container of the cluster without grace, and the pod network. It returns how many containers there were.
+func (d *Docker) Purge(ctx context.Context) (int, error) {
+	listed, err := d.client.ContainerList(ctx, container.ListOptions{All: true, Filters: d.mine()})
+	if err != nil {
+		return 0, fmt.Errorf("listing the cluster's containers: %w", err)
+	}
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(removals)
+	for _, c := range listed {
+		group.Go(func() error { return d.Remove(inner, c.ID) })
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	if err := d.client.NetworkRemove(ctx, d.config.Network); err != nil && !cerrdefs.IsNotFound(err) {
+		return len(listed), fmt.Errorf("removing the pod network %s: %w", d.config.Network, err)
+	}
+	return len(listed), nil
+}
