@@ -30,14 +30,14 @@ type openAPI struct {
 
 func newOpenAPI() *openAPI { return &openAPI{made: map[string][]byte{}} }
 
-// once returns what is kept under key, or makes it.
-func (o *openAPI) once(key string, make func() ([]byte, error)) ([]byte, error) {
+// once returns what is kept under key, or builds it.
+func (o *openAPI) once(key string, build func() ([]byte, error)) ([]byte, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if data, ok := o.made[key]; ok {
 		return data, nil
 	}
-	data, err := make()
+	data, err := build()
 	if err != nil {
 		return nil, fmt.Errorf("making the OpenAPI document %s: %w", key, err)
 	}

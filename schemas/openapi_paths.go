@@ -54,9 +54,9 @@ var (
 )
 
 var (
-	deleteOptions = metav1.SchemeGroupVersion.WithKind("DeleteOptions")
-	status        = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
-	patch         = metav1.SchemeGroupVersion.WithKind("Patch")
+	deleteOptionsKind = metav1.SchemeGroupVersion.WithKind("DeleteOptions")
+	statusKind        = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
+	patchKind         = metav1.SchemeGroupVersion.WithKind("Patch")
 )
 
 // isOptions says that a kind stands only for query parameters.
@@ -78,13 +78,13 @@ func endpoints(k *Kind) []endpoint {
 	}
 	add(collection, "get", "list", gvk, none, list, listParameters)
 	add(collection, "post", "post", gvk, gvk, gvk, writeParameters)
-	add(collection, "delete", "deletecollection", gvk, deleteOptions, status, slices.Concat(listParameters, deleteParameters[1:]))
+	add(collection, "delete", "deletecollection", gvk, deleteOptionsKind, statusKind, slices.Concat(listParameters, deleteParameters[1:]))
 	object := collection + "/{name}"
 	fixed = append(fixed, nameParameter)
 	add(object, "get", "get", gvk, none, gvk, readParameters)
 	add(object, "put", "put", gvk, gvk, gvk, writeParameters)
-	add(object, "patch", "patch", gvk, patch, gvk, patchParameters)
-	add(object, "delete", "delete", gvk, deleteOptions, status, deleteParameters)
+	add(object, "patch", "patch", gvk, patchKind, gvk, patchParameters)
+	add(object, "delete", "delete", gvk, deleteOptionsKind, statusKind, deleteParameters)
 	for _, s := range k.Subresources {
 		path := object + "/" + s.Name
 		if isOptions(s.Kind) || s.Name == "log" {
@@ -100,7 +100,7 @@ func endpoints(k *Kind) []endpoint {
 			case "update":
 				add(path, "put", "put", s.Kind, s.Kind, s.Kind, writeParameters)
 			case "patch":
-				add(path, "patch", "patch", s.Kind, patch, s.Kind, patchParameters)
+				add(path, "patch", "patch", s.Kind, patchKind, s.Kind, patchParameters)
 			}
 		}
 	}
@@ -138,7 +138,7 @@ var (
 )
 
 func (e endpoint) consumes() []string {
-	if e.takes == patch {
+	if e.takes == patchKind {
 		return patchTypes
 	}
 	return mediaTypes
@@ -165,7 +165,7 @@ func addV3(paths map[string]*spec3.Path, e endpoint) error {
 		op.Parameters = append(op.Parameters, &spec3.Parameter{ParameterProps: props})
 	}
 	if takes != nil {
-		op.RequestBody = &spec3.RequestBody{RequestBodyProps: spec3.RequestBodyProps{Content: content(e.consumes(), takes), Required: e.takes != deleteOptions}}
+		op.RequestBody = &spec3.RequestBody{RequestBodyProps: spec3.RequestBodyProps{Content: content(e.consumes(), takes), Required: e.takes != deleteOptionsKind}}
 	}
 	if paths[e.path] == nil {
 		paths[e.path] = &spec3.Path{}
@@ -217,7 +217,7 @@ func addV2(paths map[string]spec.PathItem, e endpoint) error {
 		op.Parameters = append(op.Parameters, out)
 	}
 	if takes != nil {
-		op.Parameters = append(op.Parameters, spec.Parameter{ParamProps: spec.ParamProps{Name: "body", In: "body", Schema: takes, Required: e.takes != deleteOptions}})
+		op.Parameters = append(op.Parameters, spec.Parameter{ParamProps: spec.ParamProps{Name: "body", In: "body", Schema: takes, Required: e.takes != deleteOptionsKind}})
 	}
 	item := paths[e.path]
 	slot, ok := map[string]**spec.Operation{"get": &item.Get, "post": &item.Post, "put": &item.Put, "patch": &item.Patch, "delete": &item.Delete}[e.method]

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -149,10 +150,26 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-func BenchmarkPrepareCreate(b *testing.B) {
+func BenchmarkDecodeBody(b *testing.B) {
 	k := kind(b, "pods")
+	var body strings.Builder
+	require.NoError(b, shared.Encode(&body, create(b, k, podManifest), "application/json", false))
 	b.ReportAllocs()
 	for b.Loop() {
-		create(b, k, podManifest)
+		if _, _, err := k.DecodeBody([]byte(body.String()), "application/json", metav1.FieldValidationStrict); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkPrepareCreate(b *testing.B) {
+	k := kind(b, "pods")
+	obj, _, err := k.DecodeBody([]byte(podManifest), "application/yaml", metav1.FieldValidationStrict)
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := k.PrepareCreate(write("default"), obj); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

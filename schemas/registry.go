@@ -112,17 +112,6 @@ func (r *Registry) Lookup(name string) (*Kind, bool) {
 	return nil, false
 }
 
-// InCategory returns the preferred version of the kinds that a word like "all" stands for.
-func (r *Registry) InCategory(category string) []*Kind {
-	var out []*Kind
-	for _, k := range r.all {
-		if k.Storage == k && slices.Contains(k.Categories, category) {
-			out = append(out, k)
-		}
-	}
-	return out
-}
-
 // typeMeta returns what an object of that kind says of itself.
 func typeMeta(gvk schema.GroupVersionKind) metav1.TypeMeta {
 	apiVersion, kind := gvk.ToAPIVersionAndKind()

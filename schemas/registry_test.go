@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 )
 
 var shared = func() *Registry {
@@ -45,7 +47,12 @@ func TestStorageVersions(t *testing.T) {
 		require.True(t, ok)
 		require.Same(t, k.Storage, stored)
 	}
-	_, ok := shared.ByStorage("events.k8s.io", "events")
+	typed, ok := shared.ByType(&corev1.Event{})
+	require.True(t, ok)
+	require.Same(t, kind(t, "ev"), typed)
+	_, ok = shared.ByType(&eventsv1.Event{})
+	require.False(t, ok, "a version in which nothing is stored")
+	_, ok = shared.ByStorage("events.k8s.io", "events")
 	require.False(t, ok, "events are filed under the core group only")
 }
 
