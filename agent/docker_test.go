@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/wakehq/wake/events/nodewire"
 )
@@ -170,4 +171,66 @@ func TestPodRuns(t *testing.T) {
 	n.feed.untilRemoved(t, p)
 	t.Logf("removed after %s; facts %v", time.Since(begun), n.feed.types(string(p.UID)))
 	require.Empty(t, docker(t, "ps", "-aq", "--filter", "label=io.wake.pod.uid="+string(p.UID)))
+}
+
+// containers are a pod's containers and when each was started.
+func (n *node) containers(p *corev1.Pod) string {
+	ids := strings.Fields(docker(n.t, "ps", "-aq", "--no-trunc", "--filter", "label=io.wake.pod.uid="+string(p.UID)))
+	return docker(n.t, append([]string{"inspect", "--format", "{{.Id}} {{.State.StartedAt}} {{.State.Status}}"}, ids...)...)
+}
+
+func TestAgentRestartKeepsContainers(t *testing.T) {
+	n := newNode(t)
+	p := n.pod("stays", "serve=:8080", "write=/ok:1", "forever")
+	p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
+		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ok", Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1,
+	}
+	n.feed.put(p)
+	orphan := n.pod("orphan", "forever")
+	n.feed.put(orphan)
+	n.until(p, "readiness", isReady)
+	n.until(orphan, "readiness", isReady)
+	before := n.containers(p)
+	said := len(n.feed.types(string(p.UID)))
+
+	n.stop()
+	n.feed.forget(orphan)
+	later := n.pod("later", "forever")
+	n.feed.put(later)
+	n.start()
+	n.until(later, "readiness", isReady)
+	require.Equal(t, before, n.containers(p), "the agent's restart must not touch a container")
+	require.Len(t, n.feed.types(string(p.UID)), said, "nothing has happened to the pod: %v", n.feed.types(string(p.UID))[said:])
+	require.Eventually(t, func() bool {
+		return docker(t, "ps", "-aq", "--filter", "label=io.wake.pod.uid="+string(orphan.UID)) == ""
+	}, 20*time.Second, 50*time.Millisecond, "a pod that the cluster has forgotten must go")
+}
+
+func TestClusterAway(t *testing.T) {
+	n := newNode(t)
+	p := n.pod("works-on", "sleep=1500ms", "exit=1")
+	n.feed.put(p)
+	n.until(p, "readiness", isReady)
+	n.feed.setAway(true)
+	require.Eventually(t, func() bool {
+		return strings.Contains(n.containers(p), "exited")
+	}, 20*time.Second, 50*time.Millisecond)
+	n.feed.setAway(false)
+	n.until(p, "the restart that happened meanwhile", restarted(1))
+	require.True(t, n.reported(p, "ContainerExited"))
+}
+
+func TestContainerKilledFromOutside(t *testing.T) {
+	n := newNode(t)
+	p := n.pod("victim", "forever")
+	n.feed.put(p)
+	s := n.until(p, "readiness", isReady)
+	id := strings.TrimPrefix(s.ContainerStatuses[0].ContainerID, "docker://")
+	docker(t, "rm", "-f", id)
+	s = n.until(p, "the replacement", func(s *corev1.PodStatus) bool { return isReady(s) && s.ContainerStatuses[0].RestartCount == 1 })
+	pause := strings.Fields(docker(t, "ps", "-q", "--filter", "label=io.wake.pod.uid="+string(p.UID), "--filter", "ancestor=wake/pause:1"))
+	require.Len(t, pause, 1)
+	docker(t, "kill", pause[0])
+	n.until(p, "the new sandbox", func(now *corev1.PodStatus) bool { return isReady(now) && now.ContainerStatuses[0].RestartCount == 2 })
+	require.NotEmpty(t, s.PodIP)
 }
