@@ -20,7 +20,7 @@ type Decider interface {
 }
 
 // Folder is a Decider that keeps account of changes. Fold sees each object once when the runner starts (Old nil) and then every change, and at
-// a Decide has seen exactly those up to the state's revision.
+// a Decide has seen exactly those up to the state's revision. Where the runner has fallen behind too far, several changes of an object come as one.
 type Folder interface {
 	Fold(change events.Change)
 }

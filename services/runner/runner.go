@@ -42,20 +42,21 @@ func (r Runner) Run(ctx context.Context) error {
 	if r.Metrics == nil {
 		r.Metrics = noMetrics{}
 	}
+	serving := &run{Runner: r, queue: newQueue(), state: events.NewState(r.View.State().Registry())}
 	for {
-		err := (&run{Runner: r, queue: newQueue()}).serve(ctx)
+		err := serving.serve(ctx)
 		if !errors.Is(err, events.ErrTooOld) {
 			return err
 		}
-		r.Log.Warn("service fell behind and starts afresh from the present", "service", r.Decider.Name(), "error", err)
+		r.Log.Warn("service fell behind and goes on from the present", "service", r.Decider.Name(), "error", err)
 	}
 }
 
-// run is one pass from the present on.
+// run is a Runner at work.
 type run struct {
 	Runner
 	queue    *queue
-	state    *events.State
+	state    *events.State   // what the decider has seen
 	appended events.Revision // own newest event: nothing is decided on a state before it
 }
 
@@ -105,12 +106,26 @@ func pump(ctx context.Context, cursor *events.Cursor, steps chan<- step) error {
 	}
 }
 
-// begin shows the decider everything that exists.
+// begin shows the decider how the present differs from what it has seen: at first, everything that exists.
 func (r *run) begin(state *events.State) {
 	var changes []events.Change
+	for _, gr := range r.state.Resources() {
+		for old := range r.state.All(gr, "") {
+			if _, ok := state.Get(old.Ref); ok {
+				continue
+			}
+			end := old.Newest()
+			if gone := state.Slot(old.Ref); gone != nil {
+				end = gone.Newest()
+			}
+			changes = append(changes, events.Change{Revision: end.Revision, Event: end, Old: old})
+		}
+	}
 	for _, gr := range state.Resources() {
 		for o := range state.All(gr, "") {
-			changes = append(changes, events.Change{Revision: o.Revision(), Event: o.Newest(), New: o})
+			if old, _ := r.state.Get(o.Ref); old == nil || old.Revision() != o.Revision() {
+				changes = append(changes, events.Change{Revision: o.Revision(), Event: o.Newest(), Old: old, New: o})
+			}
 		}
 	}
 	r.see(changes, state)
