@@ -1,0 +1,188 @@
+package feed
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"pgregory.net/rapid"
+
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/events/nodewire"
+)
+
+func TestSliceOfANode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t.Context(), t)
+		w.create(secret("s1"))
+		w.create(secret("s2"))
+		w.create(service("web"))
+		w.create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
+		w.create(pod("a", "s1"))
+		w.bind(podName("a"), "n1")
+		w.attach("n1")
+		w.attach("n2")
+		require.Equal(t, []string{"nodes/n1", "pods/a", "secrets/s1", "services/web"}, w.knows("n1"))
+		require.Equal(t, []string{"services/web"}, w.knows("n2"))
+
+		var got corev1.Pod
+		require.NoError(t, got.Unmarshal(w.line.nodes["n1"].objects[podName("a")].Data))
+		require.Equal(t, "n1", got.Spec.NodeName, "the merged object travels")
+
+		// A pod comes, and with it the Secret that it names. Nobody else hears of it.
+		w.create(pod("b", "s2", "s3"))
+		w.bind(podName("b"), "n1")
+		require.Equal(t, []string{"nodes/n1", "pods/a", "pods/b", "secrets/s1", "secrets/s2", "services/web"}, w.knows("n1"))
+		require.Zero(t, w.line.nodes["n2"].published)
+
+		// A Secret that is named before it exists is sent when it does.
+		w.create(secret("s3"))
+		require.Contains(t, w.knows("n1"), "secrets/s3")
+
+		// The pod goes, and with it what only it named.
+		w.do(events.Remove(w.get(podName("b")), "PodDeleted"))
+		require.Equal(t, []string{"nodes/n1", "pods/a", "secrets/s1", "services/web"}, w.knows("n1"))
+		published := w.line.nodes["n1"].published
+		w.do(events.Alter(w.get(object{nodewire.Secrets, "default", "s2"}), secret("s2"), "SecretChanged"))
+		require.Equal(t, published, w.line.nodes["n1"].published, "a Secret that no pod there names is none of its business")
+
+		// Services are everybody's.
+		w.create(service("db"))
+		require.Contains(t, w.knows("n1"), "services/db")
+		require.Contains(t, w.knows("n2"), "services/db")
+	})
+}
+
+// hand is a feed that is shown changes by hand, without a ledger or time.
+type hand struct {
+	*world
+	state *events.State
+}
+
+func newHand(t require.TestingT) *hand {
+	h := &hand{world: &world{t: t, line: &line{t: t, nodes: map[string]*received{}}}, state: events.NewState(kinds())}
+	h.feed = &Feed{Config: Config{Line: h.line}, state: h.state.Fork(), nodes: map[string]*account{}, wants: map[object]map[string]int{}}
+	return h
+}
+
+// happen folds events and shows the feed all of them at once.
+func (h *hand) happen(proposals ...events.Proposal) {
+	var changes []events.Change
+	for _, p := range proposals {
+		p.Revision, p.At = h.state.Revision()+1, time.Unix(0, 0)
+		change, err := h.state.Apply(p.Event)
+		require.NoError(h.t, err)
+		changes = append(changes, change...)
+	}
+	h.feed.send(changes, h.state.Fork())
+}
+
+// pick gives one of the objects of a resource, nil if there are none.
+func (h *hand) pick(r *rapid.T, resource nodewire.Resource) *events.Object {
+	var found []*events.Object
+	for o := range h.state.All(events.GroupResource{Resource: string(resource)}, "") {
+		found = append(found, o)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return found[rapid.IntRange(0, len(found)-1).Draw(r, "which")]
+}
+
+// random draws something that happens; nil if it can't.
+func (h *hand) random(r *rapid.T) []events.Proposal {
+	secrets := rapid.SampledFrom([]string{"s1", "s2", "s3"})
+	switch what := rapid.SampledFrom([]string{"pod", "bind", "remove", "secret", "service"}).Draw(r, "what"); what {
+	case "pod":
+		p := pod(fmt.Sprintf("p%d", rapid.IntRange(1, 4).Draw(r, "name")), rapid.SliceOfN(secrets, 0, 3).Draw(r, "secrets")...)
+		p.UID = types.UID(fmt.Sprint(h.state.Revision()))
+		if _, exists := h.state.Get(podName(p.Name).ref()); !exists {
+			return []events.Proposal{events.Create(h.state, p, "PodCreated")}
+		}
+	case "bind":
+		if o := h.pick(r, nodewire.Pods); o != nil && nodeOf(o) == "" {
+			return []events.Proposal{events.Place(o, events.Placement{Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(r, "node")}, "PodBound")}
+		}
+	case "remove":
+		if o := h.pick(r, rapid.SampledFrom([]nodewire.Resource{nodewire.Pods, nodewire.Secrets, nodewire.Services}).Draw(r, "resource")); o != nil {
+			return []events.Proposal{events.Remove(o, "ObjectDeleted")}
+		}
+	case "secret":
+		s := secret(secrets.Draw(r, "secret"))
+		s.UID = types.UID(s.Name)
+		if o, ok := h.state.Get(object{nodewire.Secrets, "default", s.Name}.ref()); ok {
+			return []events.Proposal{events.Alter(o, s, "SecretChanged")}
+		}
+		return []events.Proposal{events.Create(h.state, s, "SecretCreated")}
+	case "service":
+		s := service("web")
+		s.UID = "web"
+		if _, exists := h.state.Get(object{nodewire.Services, "default", "web"}.ref()); !exists {
+			return []events.Proposal{events.Create(h.state, s, "ServiceCreated")}
+		}
+	}
+	return nil
+}
+
+// TestNodeKnowsItsPart lets things happen at random, and holds that what a node gathers from the changes is what a full slice says.
+func TestNodeKnowsItsPart(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		h := newHand(r)
+		nodes := []string{"n1", "n2"}
+		for _, node := range nodes {
+			h.attach(node)
+		}
+		for range rapid.IntRange(1, 60).Draw(r, "steps") {
+			if rapid.IntRange(0, 9).Draw(r, "attach") == 0 {
+				h.attach(rapid.SampledFrom(nodes).Draw(r, "node"))
+			}
+			h.happen(h.random(r)...)
+		}
+		for _, node := range nodes {
+			gathered := h.line.nodes[node].objects
+			h.attach(node)
+			require.Equal(r, h.line.nodes[node].objects, gathered, "what %s knows", node)
+		}
+	})
+}
+
+// TestSeveralChangesAtOnce holds that a slice of several changes tells how things are in the end.
+func TestSeveralChangesAtOnce(t *testing.T) {
+	h := newHand(t)
+	h.attach("n1")
+	first, second := pod("web", "s1"), pod("web", "s2")
+	first.UID, first.Spec.NodeName = "first", "n1"
+	second.UID, second.Spec.NodeName = "second", "n1"
+	s := secret("s2")
+	s.UID = "s2"
+	h.happen(events.Create(h.state, s, "SecretCreated"), events.Create(h.state, first, "PodCreated"))
+	o, _ := h.state.Get(podName("web").ref())
+	again := events.Create(h.state, second, "PodCreated")
+	h.happen(events.Remove(o, "PodDeleted"), again)
+	require.Equal(t, 2, h.line.nodes["n1"].published)
+	require.Equal(t, "second", h.line.nodes["n1"].objects[podName("web")].UID)
+	require.Equal(t, []string{"pods/web", "secrets/s2"}, h.knows("n1"))
+}
+
+func TestNeeds(t *testing.T) {
+	p := pod("p", "env-from")
+	p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "pull"}}
+	p.Spec.InitContainers = []corev1.Container{{Env: []corev1.EnvVar{
+		{Name: "A", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "key"}}}},
+		{Name: "B", Value: "plain"},
+	}}}
+	p.Spec.Volumes = []corev1.Volume{
+		{VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "volume"}}},
+		{VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "projected"}}},
+			{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "volume"}}},
+		}}}},
+	}
+	require.Equal(t, []object{{nodewire.ConfigMaps, "default", "key"}, {nodewire.ConfigMaps, "default", "projected"}, {nodewire.Secrets, "default", "env-from"},
+		{nodewire.Secrets, "default", "pull"}, {nodewire.Secrets, "default", "volume"}}, needsOf(p))
+}
