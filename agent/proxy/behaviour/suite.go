@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -262,19 +263,21 @@ func noneFails(t *testing.T, b *bench) {
 	web := service("web", "10.96.0.1")
 	b.serve(t, []*corev1.Service{web}, backedBy("web", 0, 1))
 	stop, clients := make(chan struct{}), errgroup.Group{}
+	finish := sync.OnceFunc(func() { close(stop) })
+	defer finish()
 	var made atomic.Int64
 	for _, ns := range []netns.NsHandle{b.node, b.pods[2].ns} {
 		clients.Go(func() error { return connectUntil(stop, ns, "10.96.0.1:80", &made) })
 	}
-	for i := range 30 {
+	for i := range 10 {
 		b.apply(t, put(backedBy("web", i%podCount, (i+1)%podCount)))
 		b.apply(t, put(backedBy("web", i%podCount)))
-		if i%10 == 0 { // and a process that takes over
+		if i%5 == 0 { // and a process that takes over
 			b.proxy = b.connect(b.start(t, "one", "10.96.0.0/16"))
 			b.serve(t, []*corev1.Service{web}, backedBy("web", i%podCount))
 		}
 	}
-	close(stop)
+	finish()
 	require.NoError(t, clients.Wait())
 	require.Greater(t, made.Load(), int64(30), "too few connections to tell")
 }
