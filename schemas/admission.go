@@ -3,7 +3,6 @@ package schemas
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -18,8 +17,6 @@ import (
 
 // evictAfter is how long a pod stays on a node that is not ready or not reachable, unless it says otherwise.
 const evictAfter = 300 // seconds
-
-func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
 // admitPod fills in what Kubernetes' admission plugins give every pod: ServiceAccount, Priority, DefaultTolerationSeconds.
 func admitPod(w *Write, obj runtime.Object) error {

@@ -40,7 +40,7 @@ func (k *Kind) PrepareDelete(w *Write, obj runtime.Object, options *metav1.Delet
 		return Deletion{Object: obj}, nil
 	}
 	if graceful && before == nil {
-		m.SetDeletionTimestamp(ptr.To(metav1.NewTime(w.Now.Add(seconds(*options.GracePeriodSeconds)))))
+		m.SetDeletionTimestamp(ptr.To(w.after(*options.GracePeriodSeconds)))
 	}
 	var policy rest.GarbageCollectionPolicy
 	if s, ok := k.create.(rest.GarbageCollectionDeleteStrategy); ok {
@@ -72,7 +72,7 @@ func mark(w *Write, m metav1.Object, graceful bool) {
 	if m.GetGeneration() > 0 && !graceful {
 		m.SetGeneration(m.GetGeneration() + 1)
 	}
-	m.SetDeletionTimestamp(ptr.To(metav1.NewTime(w.Now)))
+	m.SetDeletionTimestamp(ptr.To(w.after(0)))
 	m.SetDeletionGracePeriodSeconds(ptr.To[int64](0))
 }
 

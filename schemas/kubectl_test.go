@@ -36,7 +36,12 @@ func (d document) Schema(string) ([]byte, error) {
 }
 
 func TestKubectlExplains(t *testing.T) {
+	seen := map[schema.GroupVersion]bool{}
 	for _, k := range shared.All() {
+		if seen[k.GroupVersion] {
+			continue // it reads the whole document every time
+		}
+		seen[k.GroupVersion] = true
 		var out strings.Builder
 		require.NoError(t, explain.PrintModelDescription(nil, &out, client{}, k.GVR(), false, "plaintext"), k)
 		require.Contains(t, out.String(), "KIND:       "+k.KindName)

@@ -18,7 +18,7 @@ import (
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func write(namespace string) *Write {
-	return &Write{Namespace: namespace, Now: noon, NewUID: func() types.UID { return "u1" }, Suffix: func() string { return "x7x7x" }}
+	return &Write{Namespace: namespace, Now: noon.Add(123 * time.Millisecond), NewUID: func() types.UID { return "u1" }, Suffix: func() string { return "x7x7x" }}
 }
 
 // create takes a manifest through what the gateway does with one.

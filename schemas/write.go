@@ -26,7 +26,7 @@ type Write struct {
 	User      user.Info // nil: nobody in particular
 	Namespace string    // of the request; empty for a cluster-scoped object
 	Name      string    // in the URL; empty when creating
-	Now       time.Time
+	Now       time.Time // objects keep it to the second
 
 	// NewUID and Suffix give a new object its UID and a generated name its ending. Nil: at random.
 	NewUID func() types.UID
@@ -35,6 +35,11 @@ type Write struct {
 	// PriorityClass finds the class of that name, or the one that is the default for an empty name; nil if there is none. May itself be
 	// nil: then there are only the two classes of the system.
 	PriorityClass func(name string) *schedulingv1.PriorityClass
+}
+
+// after returns the time that many seconds after the write, as objects hold it.
+func (w *Write) after(seconds int64) metav1.Time {
+	return metav1.NewTime(w.Now.Truncate(time.Second).Add(time.Duration(seconds) * time.Second))
 }
 
 // maxGeneratedBase is the longest that a generated name is before its ending of five characters, so that it still fits a label.
@@ -99,7 +104,7 @@ func (k *Kind) identify(w *Write, obj runtime.Object) error {
 		newUID = uuid.NewUUID
 	}
 	rest.WipeObjectMetaSystemFields(m)
-	m.SetCreationTimestamp(metav1.NewTime(w.Now))
+	m.SetCreationTimestamp(w.after(0))
 	m.SetUID(newUID())
 	return nil
 }

@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -151,7 +152,7 @@ func TestDeletingAPod(t *testing.T) {
 	require.True(t, d.Changed)
 	terminating := d.Object.(*corev1.Pod)
 	require.EqualValues(t, 30, *terminating.DeletionGracePeriodSeconds)
-	require.Equal(t, noon.Add(seconds(30)), terminating.DeletionTimestamp.UTC())
+	require.Equal(t, noon.Add(30*time.Second), terminating.DeletionTimestamp.UTC())
 	require.Nil(t, pod.DeletionTimestamp, "what came in must not change")
 	require.False(t, k.Removable(terminating))
 
