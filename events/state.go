@@ -61,6 +61,11 @@ type Change struct {
 	Old, New *Object
 }
 
+// stale says that the event was about an earlier object of the same name: only what the next one has to expect has changed.
+func (c *Change) stale() bool {
+	return c.Old != nil && c.New != nil && c.Event.UID != c.New.UID()
+}
+
 // Ref names the object that changed.
 func (c *Change) Ref() Ref {
 	if c.New != nil {
@@ -136,7 +141,9 @@ func (s *State) Apply(e Event) ([]Change, error) {
 	var changes []Change
 	if change.Old != nil || change.New != nil {
 		s.reindex(change)
-		changes = append(changes, change)
+		if !change.stale() {
+			changes = append(changes, change)
+		}
 	}
 	if e.Note != nil {
 		changes = append(changes, s.applyNote(&e)...)
