@@ -68,3 +68,27 @@ func BenchmarkSchedule(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkNothingFits decides again and again about 10,000 pods that have no place on 5,000 nodes, one of which changes each time.
+func BenchmarkNothingFits(b *testing.B) {
+	for _, shapes := range []int{1, 100} {
+		b.Run(fmt.Sprintf("%d shapes", shapes), func(b *testing.B) {
+			w := newWorld(b)
+			for i := range 5_000 {
+				w.create(aNode(fmt.Sprintf("node-%d", i), "cpu=1 memory=128Gi pods=110"))
+			}
+			for i := range 10_000 {
+				w.create(aPod(fmt.Sprintf("pod-%d", i), fmt.Sprintf("cpu=%dm", 2000+i%shapes)))
+			}
+			for range 12 {
+				for _, p := range w.decide().Each {
+					w.append(p)
+				}
+			}
+			for b.Loop() {
+				alter(w, "nodes", "node-1", func(n *corev1.Node) { n.Spec.Unschedulable = !n.Spec.Unschedulable })
+				require.Empty(b, w.decide().Each)
+			}
+		})
+	}
+}

@@ -16,8 +16,8 @@ const (
 	// mostAtOnce bounds the events of one decision.
 	mostAtOnce = events.MaxBatch
 
-	// tellAgainAfter is how long a pod's explanation stands before newer counts may replace it, so that a thousand waiting pods don't
-	// write a thousand events for every node that joins.
+	// tellAgainAfter is how long a pod's explanation stands before the counts are taken anew, so that a thousand waiting pods don't write a
+	// thousand events for every node that joins.
 	tellAgainAfter = 10 * time.Second
 
 	gatedMessage = "Scheduling is blocked due to non-empty scheduling gates" // as the API server has it when it creates such a pod
@@ -116,7 +116,7 @@ func (s *scheduler) Decide(in runner.Input) runner.Decision {
 type batch struct {
 	account  *account
 	now      time.Time
-	failed   map[likeness]string // why pods that found no place found none
+	failed   map[likeness]string // why pods that found no place found none; "" while nobody had to be told
 	decision runner.Decision
 }
 
@@ -141,6 +141,13 @@ func (b *batch) place(p *pod) {
 				return
 			}
 		}
+		b.failed[like] = ""
+	}
+	if next := p.toldAt().Add(tellAgainAfter); p.condition(corev1.PodReasonUnschedulable) != nil && b.now.Before(next) {
+		b.lookAgain(next)
+		return
+	}
+	if message == "" {
 		message = b.account.explain(p, &c)
 		b.failed[like] = message
 	}
@@ -153,32 +160,20 @@ func (b *batch) bind(p *pod, n *node) {
 		Message: "Successfully assigned " + p.ref.Namespace + "/" + p.ref.Name + " to " + n.name}))
 }
 
-// tell writes into a pod's condition why it waits, unless it says so already, or said something else only just now.
+// tell writes into a pod's condition why it waits, unless it says so already.
 func (b *batch) tell(p *pod, eventType, reason, message string) {
-	status := p.spec().Status
-	i := slices.IndexFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
-	condition := corev1.PodCondition{Type: corev1.PodScheduled, LastTransitionTime: metav1.NewTime(b.now.Truncate(time.Second))}
-	if i >= 0 {
-		if status.Conditions[i].Status == corev1.ConditionFalse {
-			condition.LastTransitionTime = status.Conditions[i].LastTransitionTime
-		}
-		if condition := &status.Conditions[i]; condition.Status == corev1.ConditionFalse && condition.Reason == reason {
-			if condition.Message == message {
-				return
-			}
-			if next := p.toldAt().Add(tellAgainAfter); b.now.Before(next) {
-				b.lookAgain(next)
-				return
-			}
-		}
+	said := p.condition(reason)
+	if said != nil && said.Message == message {
+		return
 	}
-	condition.Status, condition.Reason, condition.Message = corev1.ConditionFalse, reason, message
+	condition := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message,
+		LastTransitionTime: metav1.NewTime(b.now.Truncate(time.Second))}
+	if said != nil {
+		condition.LastTransitionTime = said.LastTransitionTime
+	}
 	updated := p.spec().DeepCopy()
-	if i >= 0 {
-		updated.Status.Conditions[i] = condition
-	} else {
-		updated.Status.Conditions = append(updated.Status.Conditions, condition)
-	}
+	others := slices.DeleteFunc(updated.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
+	updated.Status.Conditions = append(others, condition)
 	proposal := events.Observe(p.object, updated, eventType, "status.conditions")
 	if eventType == PodUnschedulable {
 		proposal = proposal.With(events.Note{Reason: "FailedScheduling", Message: message, Warning: true})
@@ -207,6 +202,17 @@ func (p *pod) impossible() string {
 		return p.rules.wrong
 	}
 	return p.shape.unsupported
+}
+
+// condition returns what the pod says about not being scheduled, if that is for the given reason.
+func (p *pod) condition(reason string) *corev1.PodCondition {
+	conditions := p.spec().Status.Conditions
+	for i := range conditions {
+		if c := &conditions[i]; c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == reason {
+			return c
+		}
+	}
+	return nil
 }
 
 // toldAt is when the pod's status was last written.

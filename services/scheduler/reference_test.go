@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,8 +49,8 @@ func newReference(s *events.State) *reference {
 	return r
 }
 
-// decide returns, for each waiting pod, "name -> node" or "name: why not", in order.
-func (r *reference) decide() []string {
+// decide returns, for each waiting pod, "name -> node" or "name: why not" or, if it was told only just now, "name waits", in order.
+func (r *reference) decide(now time.Time) []string {
 	var out []string
 	for _, o := range r.waiting {
 		p := o.Typed().(*corev1.Pod).DeepCopy()
@@ -57,13 +58,17 @@ func (r *reference) decide() []string {
 		if !ruled(p) && !r.shunned(p) {
 			like = shapeOfText(p)
 		}
-		if why, failed := r.failed[like]; failed {
-			out = append(out, p.Name+": "+why)
-			continue
+		var best *corev1.Node
+		if _, failed := r.failed[like]; !failed {
+			best = r.best(p)
 		}
-		best := r.best(p)
 		if best == nil {
-			r.failed[like] = r.counts(p)
+			if e := o.Facet(events.Observed); len(p.Status.Conditions) > 0 && now.Before(e.At.Add(tellAgainAfter)) {
+				r.failed[like] += ""
+				out = append(out, p.Name+" waits")
+				continue
+			}
+			r.failed[like] = cmp.Or(r.failed[like], r.counts(p))
 			out = append(out, p.Name+": "+r.failed[like])
 			continue
 		}

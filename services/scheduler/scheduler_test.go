@@ -220,3 +220,85 @@ func TestTopologySpread(t *testing.T) {
 	}
 	require.Equal(t, map[string]int{"z0": 3, "z1": 3}, zones)
 }
+
+func TestPreferencesAboutOtherPods(t *testing.T) {
+	w := newWorld(t)
+	w.create(aNode("big", "cpu=64 memory=64Gi pods=110"), aNode("small", "cpu=1 memory=1Gi pods=110"))
+	app := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}}
+	soft := []corev1.WeightedPodAffinityTerm{{Weight: 100, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: app}}}
+	apart := func(name string) *corev1.Pod {
+		p := aPod(name, "cpu=10m", "app", "x")
+		p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: soft}}
+		return p
+	}
+	near := aPod("near", "cpu=900m")
+	near.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: soft}}
+	w.create(apart("x0"), apart("x1"), apart("x2"))
+	w.settle()
+	require.NotEqual(t, w.nodeOf("x0"), w.nodeOf("x1"))
+	require.NotEmpty(t, w.nodeOf("x2"), "a preference refuses nothing")
+	for _, name := range []string{"x0", "x1", "x2"} {
+		w.remove("pods", name)
+	}
+	friend := aPod("friend", "", "app", "x")
+	friend.Spec.NodeName = "small"
+	w.create(friend)
+	w.create(near)
+	w.settle()
+	require.Equal(t, "small", w.nodeOf("near"))
+}
+
+func TestAffinityAcrossNamespacesByLabel(t *testing.T) {
+	w := newWorld(t)
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, aNode("n1", "cpu=4 memory=8Gi pods=110"))
+	friend, guest := aPod("friend", "", "app", "x"), aPod("guest", "")
+	guest.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
+		{TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}},
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}}}}}}
+	w.create(friend, guest)
+	w.settle()
+	require.Empty(t, w.nodeOf("guest"))
+	alter(w, "namespaces", "default", func(n *corev1.Namespace) { n.Labels = map[string]string{"team": "a"} })
+	w.settle()
+	require.Equal(t, "n1", w.nodeOf("guest"))
+}
+
+func TestSpreadsAnywayWhenItMust(t *testing.T) {
+	w := newWorld(t)
+	w.create(aNode("n1", "cpu=4 memory=8Gi pods=110"), aNode("n2", "cpu=4 memory=8Gi pods=1"))
+	for i := range 3 {
+		p := aPod(fmt.Sprintf("p%d", i), "", "app", "x")
+		p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: corev1.LabelHostname,
+			WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}}}}
+		w.create(p)
+	}
+	w.settle()
+	on := map[string]int{}
+	for i := range 3 {
+		on[w.nodeOf(fmt.Sprintf("p%d", i))]++
+	}
+	require.Equal(t, map[string]int{"n1": 2, "n2": 1}, on)
+}
+
+func TestANodeThatIsNotReadyGetsNothing(t *testing.T) {
+	w := newWorld(t)
+	n := aNode("n1", "cpu=4 memory=8Gi pods=110")
+	n.Status.Conditions[0].Status = corev1.ConditionUnknown
+	w.create(n, aPod("web", ""))
+	w.settle()
+	require.Equal(t, "Unschedulable: 0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }.", w.reason("web"))
+	report(w, "nodes", "n1", func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionTrue })
+	w.settle()
+	require.Equal(t, "n1", w.nodeOf("web"))
+}
+
+func TestALostRaceIsDecidedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.create(aNode("n1", "cpu=1 memory=1Gi pods=110"), aPod("web", "cpu=1"))
+	lost := w.decide()
+	require.Len(t, lost.Each, 1)
+	w.append(events.Place(w.get("pods", "web"), events.Placement{Node: "n2"}, PodBound)) // by somebody else
+	w.create(aPod("next", "cpu=1"))
+	w.settle()
+	require.Equal(t, "n1", w.nodeOf("next"), "the room that was given to web is free again")
+}
