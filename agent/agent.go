@@ -41,7 +41,7 @@ type Config struct {
 	Log      *slog.Logger
 
 	DockerHost string // of the Docker API; empty: DOCKER_HOST or the default socket
-	PodCIDR    string // addresses of the node's pods; empty: Docker chooses
+	PodCIDR    string // addresses of the node's pods; empty, or those of Docker's own bridge: pods are on that, which is faster
 	Bridge     string // name of the pod network's interface; empty: Docker chooses
 	MTU        int    // 0: Docker's default
 

@@ -66,11 +66,14 @@ type node struct {
 }
 
 // newNode starts an agent, and removes all that it leaves behind when the test ends.
-func newNode(t *testing.T) *node {
+func newNode(t *testing.T, settings ...func(*Config)) *node {
 	t.Helper()
 	cluster := fmt.Sprintf("t%d", time.Now().UnixNano())
 	n := &node{t: t, feed: newFakeFeed("n1"), config: Config{NodeName: "n1", Cluster: cluster, Root: t.TempDir()}}
 	n.config.Feed = n.feed
+	for _, set := range settings {
+		set(&n.config)
+	}
 	if testing.Verbose() {
 		n.config.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
@@ -88,7 +91,9 @@ func clean(t *testing.T, cluster string) {
 	if list := strings.Fields(ids); len(list) > 0 {
 		docker(t, append([]string{"rm", "-f"}, list...)...)
 	}
-	docker(t, "network", "rm", "wake-"+cluster)
+	if docker(t, "network", "ls", "-q", "--filter", "name=wake-"+cluster) != "" {
+		docker(t, "network", "rm", "wake-"+cluster)
+	}
 }
 
 func docker(t *testing.T, args ...string) string {
@@ -180,7 +185,7 @@ func (n *node) containers(p *corev1.Pod) string {
 }
 
 func TestAgentRestartKeepsContainers(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, func(c *Config) { c.PodCIDR = "10.99.7.0/24" })
 	p := n.pod("stays", "serve=:8080", "write=/ok:1", "forever")
 	p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
 		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ok", Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1,
@@ -188,7 +193,7 @@ func TestAgentRestartKeepsContainers(t *testing.T) {
 	n.feed.put(p)
 	orphan := n.pod("orphan", "forever")
 	n.feed.put(orphan)
-	n.until(p, "readiness", isReady)
+	require.True(t, strings.HasPrefix(n.until(p, "readiness", isReady).PodIP, "10.99.7."))
 	n.until(orphan, "readiness", isReady)
 	before := n.containers(p)
 	said := len(n.feed.types(string(p.UID)))

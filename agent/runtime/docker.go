@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -15,9 +16,9 @@ import (
 type Config struct {
 	Host    string // of the Docker API; empty: DOCKER_HOST or the default socket
 	Cluster string // label value of all that belongs to this cluster's node
-	Network string // name of the bridge network that pods are on
-	PodCIDR string // its addresses; empty: Docker chooses
-	Bridge  string // name of the bridge's interface; empty: Docker chooses
+	Network string // name of the bridge network that pods are on, if it isn't Docker's own
+	PodCIDR string // the pods' addresses; empty, or those of Docker's own bridge: pods are on that, which starts them much faster
+	Bridge  string // name of the network's interface; empty: Docker chooses
 	MTU     int    // of the pods' interfaces; 0: Docker's default
 }
 
@@ -56,8 +57,20 @@ func Open(ctx context.Context, config Config) (*Docker, error) {
 // Close ends the connection. Containers go on.
 func (d *Docker) Close() error { return d.client.Close() }
 
-// ensureNetwork creates the pod network unless it is there.
+// dockerBridge is the network that every Docker Engine has. Docker runs a DNS proxy of its own, with packet filter rules, in each
+// container on any other network, which takes longer than everything else about a sandbox.
+const dockerBridge = "bridge"
+
+// ensureNetwork chooses the pod network, and creates it unless it is there.
 func (d *Docker) ensureNetwork(ctx context.Context) error {
+	if d.config.PodCIDR == "" {
+		d.config.Network = dockerBridge
+		return nil
+	}
+	if own, err := d.client.NetworkInspect(ctx, dockerBridge, network.InspectOptions{}); err == nil && hasSubnet(own, d.config.PodCIDR) {
+		d.config.Network = dockerBridge
+		return nil
+	}
 	found, err := d.client.NetworkInspect(ctx, d.config.Network, network.InspectOptions{})
 	switch {
 	case err == nil:
@@ -69,9 +82,7 @@ func (d *Docker) ensureNetwork(ctx context.Context) error {
 		Driver:  "bridge",
 		Labels:  map[string]string{labelCluster: d.config.Cluster},
 		Options: map[string]string{},
-	}
-	if d.config.PodCIDR != "" {
-		create.IPAM = &network.IPAM{Config: []network.IPAMConfig{{Subnet: d.config.PodCIDR}}}
+		IPAM:    &network.IPAM{Config: []network.IPAMConfig{{Subnet: d.config.PodCIDR}}},
 	}
 	for option, value := range map[string]string{
 		"com.docker.network.bridge.name": d.config.Bridge,
@@ -89,16 +100,15 @@ func (d *Docker) ensureNetwork(ctx context.Context) error {
 
 // checkNetwork refuses a network whose addresses aren't the node's.
 func (d *Docker) checkNetwork(found network.Inspect) error {
-	if d.config.PodCIDR == "" {
+	if hasSubnet(found, d.config.PodCIDR) {
 		return nil
-	}
-	for _, c := range found.IPAM.Config {
-		if c.Subnet == d.config.PodCIDR {
-			return nil
-		}
 	}
 	return fmt.Errorf("the Docker network %s exists with other addresses than the node's %s; stop its pods and run: docker network rm %s",
 		d.config.Network, d.config.PodCIDR, d.config.Network)
+}
+
+func hasSubnet(n network.Inspect, subnet string) bool {
+	return slices.ContainsFunc(n.IPAM.Config, func(c network.IPAMConfig) bool { return c.Subnet == subnet })
 }
 
 func positive(n int) string {
