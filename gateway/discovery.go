@@ -32,6 +32,7 @@ func (g *Gateway) discoveryRoutes(e *echo.Echo) {
 	e.GET("/openapi/v2", g.openAPIV2)
 	e.GET("/openapi/v3", g.openAPIV3Index)
 	e.GET("/openapi/v3/*", g.openAPIV3)
+	e.GET(customResourcesPath, g.customResources)
 	g.reviewRoutes(e)
 }
 
