@@ -10,6 +10,7 @@
 //     alike within a decision, so a thousand replicas that fit nowhere cost one look.
 //   - Every waiting pod is bound or says why not: each node is counted under the one reason that rules it out first, so that the counts
 //     sum to the number of nodes, and the nearest miss is named with what it lacks.
+//   - A reason stands for at least ten seconds before newer counts replace it.
 //   - A hard constraint that the scheduler does not know is never ignored: the pod waits, and its condition names the constraint.
 //   - Placing a pod costs about the same on ten nodes and on five thousand: only nodes that changed are looked at again.
 //

@@ -79,7 +79,7 @@ func (a *account) use(t *term) *term {
 	return known
 }
 
-// drop ends one use of a term.
+// dropTerm ends one use of a term.
 func (a *account) dropTerm(t *term) {
 	if t.users--; t.users > 0 {
 		return
