@@ -46,28 +46,49 @@ func (g *Gateway) draftCreate(r *request, state *events.State, obj runtime.Objec
 		}
 		obj = tracked
 	}
-	prepared, warnings, err := r.kind.PrepareCreate(r.write(state), obj)
-	d := draft{object: prepared, warnings: warnings}
+	d, err := prepareNew(r, state, obj)
 	if err != nil {
 		return d, err
 	}
-	m, err := meta.Accessor(prepared)
-	if err != nil {
+	if err := g.checkService(state, d.object, nil); err != nil {
 		return d, err
 	}
-	ref := r.ref()
-	ref.Name = m.GetName()
-	if o, ok := state.Get(ref); ok {
-		if o.Meta().GetDeletionTimestamp() != nil {
+	d.proposals = []events.Proposal{events.Create(state, d.object, r.kind.KindName+"Created")}
+	return d, nil
+}
+
+// maxNames is how many generated names are tried before a create is refused because they are all taken.
+const maxNames = 8
+
+// prepareNew completes and checks a new object, under a name that is free.
+func prepareNew(r *request, state *events.State, obj runtime.Object) (draft, error) {
+	sent, err := meta.Accessor(obj)
+	if err != nil {
+		return draft{}, err
+	}
+	for attempt := 1; ; attempt++ {
+		prepared, warnings, err := r.kind.PrepareCreate(r.write(state), obj)
+		d := draft{object: prepared, warnings: warnings}
+		if err != nil {
+			return d, err
+		}
+		m, err := meta.Accessor(prepared)
+		if err != nil {
+			return d, err
+		}
+		ref := r.ref()
+		ref.Name = m.GetName()
+		o, taken := state.Get(ref)
+		switch {
+		case !taken:
+			return d, nil
+		case sent.GetName() == "" && r.name == "" && attempt < maxNames:
+			continue
+		case o.Meta().GetDeletionTimestamp() != nil:
 			return d, errBeingDeleted(r, ref.Name)
 		}
 		return d, apierrors.NewAlreadyExists(r.kind.GroupResource(), ref.Name)
 	}
-	if err := g.checkService(state, prepared, nil); err != nil {
-		return d, err
-	}
-	d.proposals = []events.Proposal{events.Create(state, prepared, r.kind.KindName+"Created")}
-	return d, nil
 }
 
 func errBeingDeleted(r *request, name string) error {

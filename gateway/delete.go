@@ -59,6 +59,9 @@ func (g *Gateway) deleteOne(r *request, options *metav1.DeleteOptions) (draft, e
 
 // draftDelete decides what asking for o's deletion comes to.
 func draftDelete(r *request, state *events.State, o *events.Object, options *metav1.DeleteOptions) (draft, error) {
+	if err := checkNote(r, o); err != nil {
+		return draft{}, err
+	}
 	deletion, err := r.kind.PrepareDelete(r.write(state), o.Typed(), options)
 	if err != nil {
 		return draft{}, err
@@ -90,7 +93,7 @@ func (g *Gateway) deleteCollection(r *request) error {
 	}
 	p := page{meta: metav1.ListMeta{ResourceVersion: strconv.FormatUint(g.config.View.State().Revision(), 10)}}
 	for o := range s.candidates(g.config.View.State(), position{}) {
-		if !s.matches(o) {
+		if !s.matches(o) || o.IsNote() {
 			continue
 		}
 		one := *r

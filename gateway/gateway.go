@@ -25,6 +25,8 @@ import (
 const (
 	// headerTimeout is how long a client may take to send a request's header.
 	headerTimeout = 10 * time.Second
+	// maxStreams is how many requests one connection carries at once; a client's watches share it.
+	maxStreams = 1000
 	// drainTimeout is how long requests in progress get when the gateway stops.
 	drainTimeout = 3 * time.Second
 )
@@ -101,6 +103,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 		Handler:           g.echo,
 		TLSConfig:         g.config.Authority.Server(g.config.Hosts...),
 		ReadHeaderTimeout: headerTimeout,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          slog.NewLogLogger(g.config.Log.Handler(), slog.LevelDebug),
 	}
 	stopped := make(chan error, 1)

@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/gateway/ledgerapi"
 )
 
@@ -129,4 +131,27 @@ func TestSecretsAreNotTold(t *testing.T) {
 		require.Contains(t, answer, `"password":null`)
 		require.NotContains(t, answer, "aHVudGVyMg")
 	}
+}
+
+func TestNotesAreShownAsEvents(t *testing.T) {
+	c := newCluster(t)
+	p := c.createPod(t, "web")
+	o, ok := c.view.State().Get(events.Ref{Resource: "pods", Namespace: "default", Name: "web"})
+	require.True(t, ok)
+	proposals := []events.Proposal{events.Observe(o, o.Typed(), "PodUnschedulable").With(events.Note{Reason: "FailedScheduling", Message: "no nodes", Warning: true})}
+	events.Audit{Actor: "service:scheduler", At: time.Now()}.Sign(proposals)
+	revision, err := c.ledger.Append(t.Context(), proposals...)
+	require.NoError(t, err)
+	shown := c.client.CoreV1().Events("default")
+	list, err := shown.List(t.Context(), metav1.ListOptions{ResourceVersion: fmt.Sprint(revision), FieldSelector: "involvedObject.uid=" + string(p.UID)})
+	require.NoError(t, err)
+	require.Len(t, list.Items, 1)
+	require.Equal(t, "no nodes", list.Items[0].Message)
+	modern, err := c.client.EventsV1().Events("default").List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	require.Equal(t, "no nodes", modern.Items[0].Note)
+
+	err = shown.Delete(t.Context(), list.Items[0].Name, metav1.DeleteOptions{})
+	require.ErrorContains(t, err, "what has happened can't be changed")
+	require.NoError(t, shown.DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}))
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,7 +46,7 @@ func (g *Gateway) update(r *request) error {
 // draftUpdate decides that o's metadata and spec, or those that the request's subresource stands for, become those of obj. Track says that
 // the fields' manager is still to be recorded.
 func (g *Gateway) draftUpdate(r *request, state *events.State, o *events.Object, obj runtime.Object, track bool) (draft, error) {
-	if err := checkObjectVersion(r, o, events.Desired, obj); err != nil {
+	if err := errors.Join(checkNote(r, o), checkObjectVersion(r, o, events.Desired, obj)); err != nil {
 		return draft{}, err
 	}
 	obj = carryPlacement(obj, o)

@@ -134,6 +134,14 @@ func checkVersion(r *request, o *events.Object, facet events.Facet, seen string)
 	return nil
 }
 
+// checkNote refuses to write what isn't an object of its own: a note belongs to the event in the ledger that it came with.
+func checkNote(r *request, o *events.Object) error {
+	if !o.IsNote() {
+		return nil
+	}
+	return apierrors.NewForbidden(r.kind.GroupResource(), o.Ref.Name, errors.New("it shows an event of the ledger, and what has happened can't be changed"))
+}
+
 func errModified(gr schema.GroupResource, name string) error {
 	return apierrors.NewConflict(gr, name, errors.New("the object has been modified; please apply your changes to the latest version and try again"))
 }
