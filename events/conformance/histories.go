@@ -28,6 +28,7 @@ func Histories(t *testing.T, count int, open Open) {
 	require.NoError(t, err)
 	for seed := range count {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			h := &history{t: t, ledger: open(t), registry: registry, random: rand.New(rand.NewPCG(uint64(seed), 6))}
 			h.run()
 		})
