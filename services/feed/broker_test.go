@@ -16,10 +16,9 @@ import (
 	"github.com/wakehq/wake/events/nodewire"
 )
 
-// TestOverABroker walks a pod's life from binding to tombstone with a real node at the other end of a real line.
-func TestOverABroker(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
+// overABroker starts a broker, a ledger in it, a feed, and the client of a registered node called node.one.
+func overABroker(ctx context.Context, t *testing.T) (*events.View, events.Ledger, *nodewire.Client) {
+	ctx, cancel := context.WithCancel(ctx)
 	b, err := broker.Start(broker.Config{Dir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = b.Close() })
@@ -35,11 +34,11 @@ func TestOverABroker(t *testing.T) {
 	go func() {
 		stopped <- New(Config{View: view, Ledger: ledger, Line: nodewire.NewServer(toNodes), Log: slog.Default()}).Run(ctx)
 	}()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		<-stopped
 		_ = ledger.Close()
-	}()
+	})
 	toFeed, err := b.Nodes()
 	require.NoError(t, err)
 	client := nodewire.NewClient(toFeed, "node.one")
@@ -47,6 +46,14 @@ func TestOverABroker(t *testing.T) {
 		answer, err := client.ReportNode(ctx, nodeReport(corev1.ConditionTrue))
 		return err == nil && answer.Error == ""
 	}, 10*time.Second, 10*time.Millisecond)
+	return view, ledger, client
+}
+
+// TestOverABroker walks a pod's life from binding to tombstone with a real node at the other end of a real line.
+func TestOverABroker(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	view, ledger, client := overABroker(ctx, t)
 	incoming, err := client.Slices(ctx)
 	require.NoError(t, err)
 	full := <-incoming
