@@ -37,7 +37,7 @@ func TestBeginAgainShowsOnlyWhatDiffers(t *testing.T) {
 	require.NoError(t, err)
 	state := events.NewState(registry)
 	apply := func(p events.Proposal) {
-		p.Event.Revision, p.Event.Actor = state.Revision()+1, "user:tester"
+		p.Revision, p.Actor = state.Revision()+1, "user:tester"
 		_, err := state.Apply(p.Event)
 		require.NoError(t, err)
 	}
