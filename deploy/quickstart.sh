@@ -8,7 +8,7 @@ began=$SECONDS
 say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
 
 say "Building wake"
-go build -trimpath -o bin/wake ./cmd/wake
+go tool task --silent build
 say "Building the demo image wake.dev/demo:1 (FROM scratch, no registry)"
 deploy/demo/build.sh 1
 
