@@ -87,16 +87,16 @@ func (a *Agent) relist(ctx context.Context) error {
 		byPod[s.Pod.UID] = append(byPod[s.Pod.UID], s)
 	}
 	a.mu.Lock()
-	a.found = byPod
-	pods := make([]*pod, 0, len(a.pods))
-	for _, p := range a.pods {
-		pods = append(pods, p)
+	listed := map[*pod][]runtime.Sighting{}
+	for uid, p := range a.pods {
+		listed[p] = byPod[uid]
+		delete(byPod, uid)
 	}
+	a.found = byPod
 	known := a.known
 	a.mu.Unlock()
-	for _, p := range pods {
-		p.relisted(ctx, byPod[p.uid])
-		delete(byPod, p.uid)
+	for p, sightings := range listed {
+		p.relisted(ctx, sightings)
 	}
 	if known {
 		a.adoptOrphans(ctx)

@@ -22,7 +22,7 @@ const minimumGrace = 2 * time.Second
 
 // begin sets an action in motion; p.mu is held.
 func (p *pod) begin(ctx context.Context, a plan.Action) {
-	ctx, cancel := context.WithCancel(ctx)
+	own, cancel := context.WithCancel(ctx)
 	key := a.Key()
 	p.memory.Busy[key] = a
 	p.cancels[key] = cancel
@@ -32,10 +32,8 @@ func (p *pod) begin(ctx context.Context, a plan.Action) {
 	pod := p.desired
 	p.running.Go(func() {
 		defer cancel()
-		err := p.execute(ctx, pod, a)
-		if ctx.Err() == nil || errors.Is(err, context.Canceled) {
-			p.finish(ctx, a, err)
-		}
+		err := p.execute(own, pod, a)
+		p.finish(ctx, a, err, own.Err() != nil)
 	})
 }
 
@@ -154,11 +152,11 @@ func (p *pod) tell(f plan.Fact) {
 	p.kick()
 }
 
-// finish remembers how an action ended.
-func (p *pod) finish(ctx context.Context, a plan.Action, err error) {
+// finish remembers how an action ended. The failure of one that was cut short says nothing.
+func (p *pod) finish(ctx context.Context, a plan.Action, err error, cut bool) {
 	p.mu.Lock()
 	var failure *plan.Failure
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && !cut {
 		p.agent.log.Debug("an action failed", "pod", p.uid, "action", a.String(), "error", err)
 		failure = p.remember(a, err)
 		p.facts = append(p.facts, plan.Ended(a, failure)...)

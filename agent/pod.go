@@ -220,6 +220,8 @@ func (p *pod) believe(id string, s runtime.Sighting) {
 	defer p.mu.Unlock()
 	if s.Sandbox == nil && s.Container == nil {
 		delete(p.seen, id)
+		delete(p.memory.Hooks, id)
+		maps.DeleteFunc(p.memory.Probes, func(key plan.ProbeKey, _ plan.Verdict) bool { return key.ContainerID == id })
 	} else {
 		p.seen[id] = s
 	}

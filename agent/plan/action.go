@@ -116,7 +116,6 @@ type PodRef struct{ Namespace, Name, UID string }
 type SandboxSpec struct {
 	Pod          PodRef
 	Attempt      int
-	Grace        time.Duration // the pod's termination grace period
 	Hostname     string
 	HostNetwork  bool
 	HostIPC      bool

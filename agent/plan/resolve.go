@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -18,14 +17,10 @@ func sandboxSpec(in Input, attempt int) *SandboxSpec {
 	s := &SandboxSpec{
 		Pod:          refOf(pod),
 		Attempt:      attempt,
-		Grace:        defaultGrace,
 		Hostname:     hostname(pod, in.Node),
 		HostNetwork:  pod.Spec.HostNetwork,
 		HostIPC:      pod.Spec.HostIPC,
 		ShareHostPID: pod.Spec.HostPID,
-	}
-	if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
-		s.Grace = time.Duration(*g) * time.Second
 	}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		for _, p := range c.Ports {
@@ -248,17 +243,17 @@ func qosClass(pod *corev1.Pod, decided corev1.PodQOSClass) corev1.PodQOSClass {
 	if decided != "" {
 		return decided
 	}
-	guaranteed, any := true, false
+	guaranteed, some := true, false
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			limit, limited := c.Resources.Limits[name]
 			request, requested := c.Resources.Requests[name]
-			any = any || limited && !limit.IsZero() || requested && !request.IsZero()
+			some = some || limited && !limit.IsZero() || requested && !request.IsZero()
 			guaranteed = guaranteed && limited && !limit.IsZero() && (!requested || request.Cmp(limit) == 0)
 		}
 	}
 	switch {
-	case !any:
+	case !some:
 		return corev1.PodQOSBestEffort
 	case guaranteed:
 		return corev1.PodQOSGuaranteed

@@ -39,7 +39,6 @@ const sandboxOOMScore = -998
 // CreateSandbox creates a pod's pause container. It isn't fresh if an earlier try got through.
 func (d *Docker) CreateSandbox(ctx context.Context, s *plan.SandboxSpec) (id string, fresh bool, err error) {
 	labels := d.podLabels(s.Pod, s.Attempt)
-	labels[labelGrace] = s.Grace.String()
 	config := &container.Config{Image: pauseImage, Labels: labels, ExposedPorts: nat.PortSet{}}
 	host := &container.HostConfig{
 		LogConfig:    container.LogConfig{Type: "none"},

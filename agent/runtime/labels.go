@@ -14,7 +14,6 @@ const (
 	labelNamespace   = labelPrefix + "pod.namespace"
 	labelPod         = labelPrefix + "pod.name"
 	labelUID         = labelPrefix + "pod.uid"
-	labelGrace       = labelPrefix + "pod.grace"
 	labelContainer   = labelPrefix + "container"
 	labelAttempt     = labelPrefix + "attempt"
 	labelSandbox     = labelPrefix + "sandbox"
