@@ -91,7 +91,7 @@ func TestDiscovery(t *testing.T) {
 	for _, want := range []string{"v1 pods", "v1 pods/log", "apps/v1 deployments/scale", "batch/v1 jobs", "coordination.k8s.io/v1 leases"} {
 		require.True(t, found[want], want)
 	}
-	for _, path := range []string{"/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/openapi/v3", "/openapi/v3/apis/apps/v1", "/openapi/v2", "/livez", "/readyz"} {
+	for _, path := range []string{"/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/api/v1/", "/apis/apps/v1/", "/openapi/v3", "/openapi/v3/apis/apps/v1", "/openapi/v2", "/livez", "/readyz"} {
 		code, _, answer := c.do(t, http.MethodGet, path, "")
 		require.Equal(t, http.StatusOK, code, "%s: %s", path, answer)
 	}

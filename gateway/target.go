@@ -36,19 +36,10 @@ func (r *request) ref() events.Ref {
 //	/api/v1/[namespaces/<namespace>/]<resource>[/<name>[/<subresource>]]
 //	/apis/<group>/<version>/…
 func (g *Gateway) newRequest(c echo.Context) (*request, error) {
-	parts := strings.Split(strings.Trim(c.Request().URL.Path, "/"), "/")
-	gv := schema.GroupVersion{Version: parts[1]}
-	rest := parts[2:]
-	if parts[0] == "apis" {
-		gv = schema.GroupVersion{Group: parts[1], Version: parts[2]}
-		rest = parts[3:]
-	}
+	gv, rest := splitPath(c.Request().URL.Path)
 	r := &request{Context: c, query: c.Request().URL.Query(), user: userFrom(c.Request().Context())}
 	if len(rest) > 2 && rest[0] == "namespaces" && !namespaceSubresource(gv, rest) {
 		r.namespace, rest = rest[1], rest[2:]
-	}
-	if len(rest) == 0 {
-		return nil, errNoSuchPath()
 	}
 	kind, ok := g.config.Registry.Resource(gv.WithResource(rest[0]))
 	if !ok || len(rest) > 3 || r.namespace != "" && !kind.Namespaced {
@@ -67,6 +58,15 @@ func (g *Gateway) newRequest(c echo.Context) (*request, error) {
 	return r, nil
 }
 
+// splitPath divides a path into the group and version that it begins with, and what follows them.
+func splitPath(path string) (schema.GroupVersion, []string) {
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	if parts[0] == "apis" && len(parts) > 2 {
+		return schema.GroupVersion{Group: parts[1], Version: parts[2]}, parts[3:]
+	}
+	return schema.GroupVersion{Version: parts[1]}, parts[2:]
+}
+
 // namespaceSubresource says that the path is about a namespace itself, not about something in it.
 func namespaceSubresource(gv schema.GroupVersion, rest []string) bool {
 	return gv.Group == "" && len(rest) == 3 && (rest[2] == "status" || rest[2] == "finalize")
@@ -74,6 +74,9 @@ func namespaceSubresource(gv schema.GroupVersion, rest []string) bool {
 
 // resource serves every request about objects of any kind.
 func (g *Gateway) resource(c echo.Context) error {
+	if gv, rest := splitPath(c.Request().URL.Path); len(rest) == 0 {
+		return g.resources(c, gv)
+	}
 	r, err := g.newRequest(c)
 	if err != nil {
 		return err

@@ -228,6 +228,13 @@ func TestBadRequests(t *testing.T) {
 	}{
 		{"no such resource", "GET", "/api/v1/namespaces/default/nothings", "", 404, "NotFound", "the server could not find the requested resource"},
 		{"no such group", "GET", "/apis/example.com/v1/things", "", 404, "NotFound", "the server could not find the requested resource"},
+		{"empty version", "GET", "/apis/apps//", "", 404, "NotFound", "could not find"},
+		{"empty resource", "GET", "/api/v1//pods", "", 404, "NotFound", "could not find"},
+		{"too deep", "GET", "/api/v1/namespaces/default/pods/web/log/more", "", 404, "NotFound", "could not find"},
+		{"cluster-scoped in a namespace", "GET", "/api/v1/namespaces/default/nodes/n1", "", 404, "NotFound", "could not find"},
+		{"namespaced without one", "GET", "/api/v1/pods/web", "", 404, "NotFound", "could not find"},
+		{"bad selector", "GET", "/api/v1/pods?labelSelector=a%3D%3D%3D", "", 400, "BadRequest", "unable to parse label selector"},
+		{"bad field", "GET", "/api/v1/pods?fieldSelector=spec.colour%3Dred", "", 400, "BadRequest", "field label not supported: spec.colour"},
 		{"no such object", "GET", "/api/v1/namespaces/default/pods/none", "", 404, "NotFound", `pods "none" not found`},
 		{"no such namespace", "POST", "/api/v1/namespaces/none/configmaps", valid, 404, "NotFound", `namespaces "none" not found`},
 		{"malformed", "POST", "/api/v1/namespaces/default/configmaps", `{"apiVersion`, 400, "BadRequest", "unrecognized"},
