@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,23 +28,50 @@ type Object struct {
 // newObject merges facets. It fails if one can't be decoded.
 func newObject(ref Ref, kind *schemas.Kind, f [facets]*Event) (*Object, error) {
 	o := &Object{Ref: ref, Kind: kind, facets: f}
-	desired := f[Desired]
-	if desired == nil || desired.Tombstone {
+	if !o.exists() {
 		return o, nil
 	}
-	o.rev = desired.Revision
 	var status []byte
 	if e := o.Facet(Observed); e != nil {
-		status, o.rev = e.Payload, max(o.rev, e.Revision)
+		status = e.Payload
 	}
-	typed, err := kind.Decode(desired.Payload, status)
+	typed, err := kind.Decode(f[Desired].Payload, status)
 	if err != nil {
 		return nil, fmt.Errorf("decoding %s: %w", ref, err)
 	}
+	return o.place(typed)
+}
+
+// with returns what o becomes by e. What o has decoded already is not decoded again.
+func (o *Object) with(e *Event) (*Object, error) {
+	f := o.facets
+	f[e.Facet] = e
+	if !o.Live() || e.Facet == Desired || e.UID != o.UID() {
+		return newObject(o.Ref, o.Kind, f)
+	}
+	next := &Object{Ref: o.Ref, Kind: o.Kind, facets: f}
+	if e.Facet == Assigned {
+		return next.place(o.Kind.Shallow(o.typed))
+	}
+	typed, err := o.Kind.WithStatus(o.typed, e.Payload)
+	if err != nil {
+		return nil, fmt.Errorf("decoding %s: %w", o.Ref, err)
+	}
+	return next.place(typed)
+}
+
+func (o *Object) exists() bool { return o.facets[Desired] != nil && !o.facets[Desired].Tombstone }
+
+// place completes o with typed, which it owns but for what typed points to, and the placement.
+func (o *Object) place(typed runtime.Object) (*Object, error) {
+	for facet := range facets {
+		if e := o.Facet(facet); e != nil {
+			o.rev = max(o.rev, e.Revision)
+		}
+	}
 	if e := o.Facet(Assigned); e != nil {
-		o.rev = max(o.rev, e.Revision)
-		if err := assign(typed, e.Payload); err != nil {
-			return nil, fmt.Errorf("decoding the placement of %s: %w", ref, err)
+		if err := assign(typed, e); err != nil {
+			return nil, fmt.Errorf("decoding the placement of %s: %w", o.Ref, err)
 		}
 	}
 	return o, o.setTyped(typed)
@@ -59,22 +87,26 @@ func (o *Object) setTyped(typed runtime.Object) error {
 	return nil
 }
 
-func assign(typed runtime.Object, payload []byte) error {
+// assign writes into a pod, whose conditions may be shared, where it was placed and that it was.
+func assign(typed runtime.Object, e *Event) error {
 	pod, ok := typed.(*corev1.Pod)
 	if !ok {
 		return nil
 	}
 	var placement Placement
-	if err := json.Unmarshal(payload, &placement); err != nil {
+	if err := json.Unmarshal(e.Payload, &placement); err != nil {
 		return err
 	}
 	pod.Spec.NodeName = placement.Node
-	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == corev1.PodScheduled {
-			pod.Status.Conditions[i].Status = corev1.ConditionTrue
-			pod.Status.Conditions[i].Reason, pod.Status.Conditions[i].Message = "", ""
+	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(e.At.Truncate(time.Second)),
+		ObservedGeneration: pod.Generation}
+	others := make([]corev1.PodCondition, 0, len(pod.Status.Conditions)+1)
+	for _, c := range pod.Status.Conditions {
+		if c.Type != corev1.PodScheduled {
+			others = append(others, c)
 		}
 	}
+	pod.Status.Conditions = append(others, scheduled)
 	return nil
 }
 

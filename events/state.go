@@ -109,7 +109,7 @@ func (s *State) Apply(e Event) ([]Change, error) {
 	s.stored = e.Stored
 	kind, ok := s.registry.ByStorage(e.Ref.Group, e.Ref.Resource)
 	if !ok {
-		return nil, fmt.Errorf("event %d is about a %s, a kind that this wake does not know", e.Revision, e.Ref.GroupResource())
+		return nil, unknownKind(&e)
 	}
 	t := s.writable(e.Ref.GroupResource())
 	key := tableKey(e.Ref.Namespace, e.Ref.Name)
@@ -117,12 +117,10 @@ func (s *State) Apply(e Event) ([]Change, error) {
 	if !live {
 		old, _ = t.gone.Get(key)
 	}
-	var f [facets]*Event
-	if old != nil {
-		f = old.facets
+	if old == nil {
+		old = &Object{Ref: e.Ref, Kind: kind}
 	}
-	f[e.Facet] = &e
-	updated, err := newObject(e.Ref, kind, f)
+	updated, err := old.with(&e)
 	if err != nil {
 		return nil, fmt.Errorf("event %d: %w", e.Revision, err)
 	}

@@ -30,7 +30,8 @@ type View struct {
 	floor    Revision      // changes after it are held
 	moved    chan struct{} // closed at the next step
 	loaded   bool
-	failed   error // the last failure to follow, nil while it works
+	loading  []Event // until then
+	failed   error   // the last failure to follow, nil while it works
 	aside    []SetAside
 	asideAll int
 }
@@ -66,7 +67,7 @@ func (v *View) follow(ctx context.Context) {
 		if v.loaded {
 			start = Start{After: v.state.Revision()}
 		} else {
-			v.state = NewState(v.state.registry)
+			v.loading = nil
 		}
 		v.wake()
 		v.mu.Unlock()
@@ -81,17 +82,11 @@ func (v *View) follow(ctx context.Context) {
 func (v *View) step(b Batch) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, e := range b.Events {
-		changes, err := v.state.Apply(e)
-		if err != nil {
-			b.SetAside = append(b.SetAside, SetAside{Revision: e.Revision, Subject: Subject(e.Facet, e.Ref), Reason: err.Error()})
-		}
-		if !v.loaded {
-			continue
-		}
-		for _, change := range changes {
-			v.hold(change)
-		}
+	if v.loaded {
+		b.SetAside = append(b.SetAside, v.fold(b.Events)...)
+	} else if v.loading = append(v.loading, b.Events...); b.Loaded {
+		b.SetAside = append(b.SetAside, v.state.Load(v.loading)...)
+		v.loading = nil
 	}
 	v.asideAll += len(b.SetAside)
 	v.aside = append(v.aside, b.SetAside...)
@@ -103,6 +98,24 @@ func (v *View) step(b Batch) error {
 	v.fork, v.failed = nil, nil
 	v.wake()
 	return nil
+}
+
+// fold applies events and holds what they changed.
+func (v *View) fold(all []Event) (aside []SetAside) {
+	for _, e := range all {
+		changes, err := v.state.Apply(e)
+		if err != nil {
+			aside = append(aside, setAside(&e, err))
+		}
+		for _, change := range changes {
+			v.hold(change)
+		}
+	}
+	return aside
+}
+
+func setAside(e *Event, err error) SetAside {
+	return SetAside{Revision: e.Revision, Subject: Subject(e.Facet, e.Ref), Reason: err.Error()}
 }
 
 func (v *View) hold(c Change) {

@@ -64,6 +64,31 @@ func (k *Kind) Decode(desired, status []byte) (runtime.Object, error) {
 	return obj, nil
 }
 
+// WithStatus returns obj, in the storage version, with the status of another payload: what Decode gives for obj's desired facet and that
+// status, without reading the desired facet again. The two objects share all but the status.
+func (k *Kind) WithStatus(obj runtime.Object, status []byte) (runtime.Object, error) {
+	s := k.Storage
+	out := k.Shallow(obj)
+	if s.status >= 0 {
+		field := statusOf(s, out)
+		field.SetZero()
+		if err := field.Addr().Interface().(message).Unmarshal(status); err != nil {
+			return nil, fmt.Errorf("reading the observed facet of a %s (%d bytes): %w", s.KindName, len(status), err)
+		}
+	}
+	if s.complete != nil {
+		s.complete(out)
+	}
+	return out, nil
+}
+
+// Shallow returns a copy of obj, in the storage version, that shares whatever obj points to.
+func (k *Kind) Shallow(obj runtime.Object) runtime.Object {
+	out := reflect.New(k.Storage.typ)
+	out.Elem().Set(reflect.ValueOf(obj).Elem())
+	return out.Interface().(runtime.Object)
+}
+
 // StatusEqual says that a and b, in the storage version, have the same status.
 func (k *Kind) StatusEqual(a, b runtime.Object) bool {
 	if k.Storage.status < 0 {
