@@ -135,14 +135,18 @@ func (c *Client) snapshot(ctx context.Context) (Slice, error) {
 
 // ReportPod says what has become of a pod. A nil error with Answer.Error empty means that it is in the ledger.
 func (c *Client) ReportPod(ctx context.Context, r PodReport) (Answer, error) {
-	var a Answer
-	return a, c.request(ctx, VerbPod, r, &a)
+	return c.report(ctx, VerbPod, r)
 }
 
 // ReportNode says how the node is; the first time it registers it.
 func (c *Client) ReportNode(ctx context.Context, r NodeReport) (Answer, error) {
+	return c.report(ctx, VerbStatus, r)
+}
+
+func (c *Client) report(ctx context.Context, verb string, report any) (Answer, error) {
 	var a Answer
-	return a, c.request(ctx, VerbStatus, r, &a)
+	err := c.request(ctx, verb, report, &a)
+	return a, err
 }
 
 // Heartbeat says that the node lives, and notices if slices were missed.
