@@ -3,6 +3,7 @@ package gateway
 import (
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/wakehq/wake/schemas/fielddiff"
@@ -12,7 +13,8 @@ import (
 const maxChanged = 16
 
 // bookkeeping are the paths that change by themselves.
-var bookkeeping = []string{"metadata.managedFields", "metadata.resourceVersion", "metadata.generation", "status"}
+var bookkeeping = []string{"metadata.managedFields", "metadata.resourceVersion", "metadata.generation", "status",
+	`metadata.annotations["` + corev1.LastAppliedConfigAnnotation + `"]`}
 
 // changedDesired names the fields in which two objects' metadata and spec differ.
 func changedDesired(before, after runtime.Object) []string {

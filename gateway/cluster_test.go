@@ -45,14 +45,16 @@ func (logs) Logs(_ context.Context, node string, request nodewire.LogRequest) (i
 	return io.NopCloser(strings.NewReader("log of " + request.Options.Container + " in " + request.Name + " on " + node + "\n")), nil
 }
 
-func newCluster(t testing.TB) *cluster {
+func newCluster(t testing.TB) *cluster { return newClusterOn(t, memory.New(memory.Faults{})) }
+
+func newClusterOn(t testing.TB, ledger events.Ledger) *cluster {
 	t.Helper()
 	if test, ok := t.(*testing.T); ok {
 		test.Parallel() // stopping a server takes a second in which nothing happens
 	}
 	registry, err := schemas.NewRegistry()
 	require.NoError(t, err)
-	c := &cluster{ledger: memory.New(memory.Faults{}), kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	c := &cluster{ledger: ledger, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 	ctx, cancel := context.WithCancel(context.Background())
 	c.view, err = events.OpenView(ctx, c.ledger, registry)
 	require.NoError(t, err)

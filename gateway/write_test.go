@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/events/memory"
 )
 
 func deployment(name string, replicas int32) *appsv1.Deployment {
@@ -133,8 +135,9 @@ func TestConflictsAreByFacet(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Neither others who write the same object nor a ledger that refuses, repeats and dawdles lose a patch.
 func TestConcurrentPatchesAllLand(t *testing.T) {
-	c := newCluster(t)
+	c := newClusterOn(t, memory.New(memory.Faults{Conflict: 0.1, Duplicate: 0.2, Delay: 0.2, Stall: 0.2, MaxDelay: 5 * time.Millisecond}))
 	maps := c.client.CoreV1().ConfigMaps("default")
 	_, err := maps.Create(t.Context(), configMap("shared", "x"), metav1.CreateOptions{})
 	require.NoError(t, err)
