@@ -53,8 +53,17 @@ func (g *Gateway) draftCreate(r *request, state *events.State, obj runtime.Objec
 	if err := g.checkService(state, d.object, nil); err != nil {
 		return d, err
 	}
-	d.proposals = []events.Proposal{events.Create(state, d.object, r.kind.KindName+"Created")}
-	return d, nil
+	created := events.Create(state, d.object, r.kind.KindName+"Created")
+	d.proposals = []events.Proposal{created}
+	if !r.kind.HasStatus {
+		return d, nil
+	}
+	// Some kinds bring a status of their own, such as a node that registers itself.
+	silent, err := r.kind.Decode(created.Payload, nil)
+	if err == nil && !r.kind.StatusEqual(silent, d.object) {
+		d.proposals = append(d.proposals, events.ObserveNew(state, d.object, r.kind.KindName+"StatusChanged"))
+	}
+	return d, err
 }
 
 // maxNames is how many generated names are tried before a create is refused because they are all taken.

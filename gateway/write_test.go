@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -310,6 +311,22 @@ func TestLeasesAreCreatedByUpdate(t *testing.T) {
 		`{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"n1","namespace":"kube-node-lease"},"spec":{"holderIdentity":"n1"}}`)
 	require.Equal(t, http.StatusCreated, code, answer)
 	require.Equal(t, "LeaseCreated", c.last(t).Type)
+}
+
+func TestANodeRegistersWithItsStatus(t *testing.T) {
+	c := newCluster(t)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Capacity: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("110")}}}
+	_, err := c.client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{})
+	require.NoError(t, err)
+	got, err := c.client.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Equal(t, int64(110), got.Status.Capacity.Pods().Value())
+	require.Equal(t, "NodeStatusChanged", c.last(t).Type)
+
+	// But nobody says of their own pod that it runs.
+	p := c.createPod(t, "web", func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning })
+	require.Equal(t, corev1.PodPending, p.Status.Phase)
+	require.Equal(t, "PodCreated", c.last(t).Type)
 }
 
 func TestNamesAreGenerated(t *testing.T) {
