@@ -85,8 +85,8 @@ func (d *Docker) ensureNetwork(ctx context.Context) error {
 		IPAM:    &network.IPAM{Config: []network.IPAMConfig{{Subnet: d.config.PodCIDR}}},
 	}
 	for option, value := range map[string]string{
-		"com.docker.network.bridge.name": d.config.Bridge,
-		"com.docker.network.driver.mtu":  positive(d.config.MTU),
+		bridgeNameOption:                d.config.Bridge,
+		"com.docker.network.driver.mtu": positive(d.config.MTU),
 	} {
 		if value != "" {
 			create.Options[option] = value

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"golang.org/x/sync/errgroup"
 )
@@ -26,8 +25,5 @@ func (d *Docker) Purge(ctx context.Context) (int, error) {
 	if err := group.Wait(); err != nil {
 		return 0, err
 	}
-	if err := d.client.NetworkRemove(ctx, d.config.Network); err != nil && !cerrdefs.IsNotFound(err) {
-		return len(listed), fmt.Errorf("removing the pod network %s: %w", d.config.Network, err)
-	}
-	return len(listed), nil
+	return len(listed), d.removeNetworks(ctx)
 }

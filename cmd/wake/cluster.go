@@ -126,7 +126,7 @@ func (c *cluster) openLine(ctx context.Context) error {
 		return err
 	}
 	c.closers = append(c.closers, func() error { client.Close(); return nil })
-	c.agent, err = openAgent(ctx, c.place, c.options, nodewire.NewClient(client, c.options.nodeName), c.log)
+	c.agent, err = openAgent(ctx, c.place, c.options, nodewire.NewClient(client, c.options.identity.Node), c.log)
 	return err
 }
 

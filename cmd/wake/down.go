@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -11,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wakehq/wake/agent"
-	"github.com/wakehq/wake/agent/proxy/nft"
 )
 
 // downWithin is how long a cluster may take to end before it is killed.
@@ -76,21 +76,27 @@ func down(cmd *cobra.Command, place *location) error {
 	return nil
 }
 
+// removeContainers removes what the cluster has on this machine outside its data directory.
 func removeContainers(cmd *cobra.Command, place *location, dockerHost string) error {
-	if _, err := os.Stat(place.identity()); err != nil {
-		return nil // no agent ever ran here
+	id, err := place.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing ever ran here
 	}
-	id, err := place.clusterID()
+	if err != nil {
+		return err
+	}
+	config, err := nodeConfig(place, id, dockerHost)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 	defer cancel()
-	count, err := agent.Purge(ctx, agent.Config{Cluster: id, DockerHost: dockerHost})
+	backend, err := openProxy(ctx, config, id)
 	if err == nil {
-		err = nft.Delete(ctx, proxyTable(id))
+		err = backend.Remove(ctx)
 	}
-	if err != nil {
+	count, purged := agent.Purge(ctx, config)
+	if err := errors.Join(err, purged); err != nil {
 		return fmt.Errorf("removing what the cluster left on this machine: %w", err)
 	}
 	cmd.Printf("Removed %d containers.\n", count)

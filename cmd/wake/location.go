@@ -32,7 +32,7 @@ func (l *location) pki() string        { return filepath.Join(l.dir, "pki") }
 func (l *location) broker() string     { return filepath.Join(l.dir, "ledger") }
 func (l *location) pods() string       { return filepath.Join(l.dir, "pods") }
 func (l *location) secretKey() string  { return filepath.Join(l.dir, "pki", "secrets.key") }
-func (l *location) identity() string   { return filepath.Join(l.dir, "cluster-id") }
+func (l *location) identity() string   { return filepath.Join(l.dir, "cluster.json") }
 func (l *location) runFile() string    { return filepath.Join(l.dir, "running.json") }
 func (l *location) logFile() string    { return filepath.Join(l.dir, "wake.log") }
 

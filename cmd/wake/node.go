@@ -2,55 +2,52 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/wakehq/wake/agent"
 	"github.com/wakehq/wake/agent/proxy"
 	"github.com/wakehq/wake/agent/proxy/nft"
 )
 
-// clusterID names what belongs to this cluster on the machine. It is made once, with the data directory.
-func (l *location) clusterID() (string, error) {
-	known, err := os.ReadFile(l.identity())
-	if id := strings.TrimSpace(string(known)); err == nil && id != "" {
-		return id, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("reading the cluster's identity: %w", err)
-	}
-	id := strings.ToLower(rand.Text()[:8])
-	if err := writeFile(l.identity(), []byte(id+"\n"), 0o644); err != nil {
-		return "", fmt.Errorf("writing the cluster's identity: %w", err)
-	}
-	return id, nil
-}
-
 // proxyTable is the nftables table of a cluster's service proxy.
 func proxyTable(clusterID string) string { return "wake-" + clusterID }
 
-// podBridge is the interface of a cluster's pod network; interface names hold 15 characters.
+// podBridge is the interface of a cluster's pod network, if it has one of its own; interface names hold 15 characters.
 func podBridge(clusterID string) string { return "wake-" + clusterID }
+
+// nodeConfig says how the agent of this machine knows the cluster's own.
+func nodeConfig(place *location, id identity, dockerHost string) (agent.Config, error) {
+	root, err := filepath.Abs(place.pods())
+	if err != nil {
+		return agent.Config{}, err
+	}
+	return agent.Config{NodeName: id.Node, Cluster: id.ID, Root: root, DockerHost: dockerHost, PodCIDR: id.PodCIDR, Bridge: podBridge(id.ID)}, nil
+}
+
+// openProxy opens the service proxy of this machine.
+func openProxy(ctx context.Context, config agent.Config, id identity) (*nft.Backend, error) {
+	pods, device, err := agent.PodNetwork(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	services, err := netip.ParsePrefix(id.ServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("the cluster's service addresses %q: %w", id.ServiceCIDR, err)
+	}
+	return nft.New(ctx, nft.Config{Table: proxyTable(id.ID), PodNets: pods, ServiceNets: []netip.Prefix{services}, PodDevice: device})
+}
 
 // openAgent connects an agent for this machine to its Docker Engine and its kernel.
 func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Feed, log *slog.Logger) (*agent.Agent, error) {
-	id, err := place.clusterID()
+	config, err := nodeConfig(place, o.identity, o.dockerHost)
 	if err != nil {
 		return nil, err
 	}
-	root, err := filepath.Abs(place.pods())
-	if err != nil {
-		return nil, err
-	}
-	backend, err := nft.New(ctx, nft.Config{Table: proxyTable(id), PodNets: []netip.Prefix{o.pods}, ServiceNets: []netip.Prefix{o.services}, PodDevice: podBridge(id)})
+	backend, err := openProxy(ctx, config, o.identity)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +55,8 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 	if err != nil {
 		return nil, err
 	}
-	return agent.New(ctx, agent.Config{NodeName: o.nodeName, Cluster: id, Root: root, Feed: feed, Log: log, DockerHost: o.dockerHost,
-		PodCIDR: o.podCIDR, Bridge: podBridge(id), Proxy: proxy.New(backend, proxy.Node{Name: o.nodeName, Addrs: own}, log)})
+	config.Feed, config.Log, config.Proxy = feed, log, proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log)
+	return agent.New(ctx, config)
 }
 
 // ownAddresses are the machine's IPv4 addresses at which node ports answer.

@@ -14,17 +14,14 @@ import (
 
 // upOptions are the flags of "wake up".
 type upOptions struct {
-	listen      string
-	nodeName    string
-	podCIDR     string
-	serviceCIDR string
-	logLevel    string
-	dockerHost  string
-	detach      bool
-	noAgent     bool
-	syncAlways  bool
+	listen     string
+	logLevel   string
+	dockerHost string
+	detach     bool
+	noAgent    bool
+	syncAlways bool
 
-	pods     netip.Prefix
+	identity identity
 	services netip.Prefix
 	level    slog.Level
 }
@@ -54,9 +51,9 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	}
 	f := c.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:6443", "address of the API")
-	f.StringVar(&o.nodeName, "node-name", host, "name of this machine's node")
-	f.StringVar(&o.podCIDR, "pod-cidr", "10.244.0.0/24", "addresses of the pods on this node")
-	f.StringVar(&o.serviceCIDR, "service-cidr", "10.96.0.0/16", "addresses of the services")
+	f.StringVar(&o.identity.Node, "node-name", host, "name of this machine's node")
+	f.StringVar(&o.identity.PodCIDR, "pod-cidr", "", "a network of their own for the pods, such as 10.244.0.0/24 (default: Docker's bridge, on which containers start faster)")
+	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", "10.96.0.0/16", "addresses of the services")
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it in the background and return when it is ready")
@@ -67,18 +64,22 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 
 // check refuses flags that can't work before anything is started.
 func (o *upOptions) check() error {
-	var err error
-	if o.services, err = netip.ParsePrefix(o.serviceCIDR); err != nil {
-		return fmt.Errorf("--service-cidr %q is no address range such as 10.96.0.0/16: %w", o.serviceCIDR, err)
-	}
-	if o.pods, err = netip.ParsePrefix(o.podCIDR); err != nil {
-		return fmt.Errorf("--pod-cidr %q is no address range such as 10.244.0.0/24: %w", o.podCIDR, err)
-	}
-	if o.pods.Overlaps(o.services) {
-		return fmt.Errorf("--pod-cidr %s and --service-cidr %s overlap: choose ranges apart from each other", o.pods, o.services)
+	services, err := netip.ParsePrefix(o.identity.ServiceCIDR)
+	if err != nil {
+		return fmt.Errorf("--service-cidr %q is no address range such as 10.96.0.0/16: %w", o.identity.ServiceCIDR, err)
 	}
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("--log-level %q: say debug, info, warn or error", o.logLevel)
+	}
+	if o.identity.PodCIDR == "" {
+		return nil
+	}
+	pods, err := netip.ParsePrefix(o.identity.PodCIDR)
+	if err != nil {
+		return fmt.Errorf("--pod-cidr %q is no address range such as 10.244.0.0/24: %w", o.identity.PodCIDR, err)
+	}
+	if pods.Overlaps(services) {
+		return fmt.Errorf("--pod-cidr %s and --service-cidr %s overlap: choose ranges apart from each other", pods, services)
 	}
 	return nil
 }
@@ -91,17 +92,23 @@ func up(ctx context.Context, cmd *cobra.Command, place *location, o *upOptions) 
 	if err := os.MkdirAll(place.dir, 0o700); err != nil {
 		return fmt.Errorf("the data directory: %w", err)
 	}
+	if o.identity, err = place.adopt(o.identity, cmd.Flags().Changed); err != nil {
+		return err
+	}
+	if o.services, err = netip.ParsePrefix(o.identity.ServiceCIDR); err != nil {
+		return fmt.Errorf("%s: %w", place.identity(), err)
+	}
 	cluster, err := openCluster(ctx, place, o, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, cluster.close()) }()
 	return cluster.run(ctx, func() error {
-		self := running{PID: os.Getpid(), URL: cluster.url(), Node: o.nodeName, Started: began}
+		self := running{PID: os.Getpid(), URL: cluster.url(), Node: o.identity.Node, Started: began}
 		if err := place.setProcess(self); err != nil {
 			return err
 		}
-		cmd.Printf("Wake is up at %s after %s; node %s, data in %s\n", self.URL, time.Since(began).Round(10*time.Millisecond), o.nodeName, place.dir)
+		cmd.Printf("Wake is up at %s after %s; node %s, data in %s\n", self.URL, time.Since(began).Round(10*time.Millisecond), o.identity.Node, place.dir)
 		cmd.Printf("  export KUBECONFIG=%s     or: wake kubectl get nodes\n", place.kubeconfig())
 		return nil
 	})

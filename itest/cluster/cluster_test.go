@@ -52,7 +52,7 @@ func start(t *testing.T, args ...string) *cluster {
 	listen := free.Addr().String()
 	require.NoError(t, free.Close())
 	c := &cluster{t: t, dir: t.TempDir(), listen: listen, args: append([]string{"--node-name", "n1",
-		"--pod-cidr", fmt.Sprintf("10.%d.0.0/24", 100+subnets), "--service-cidr", fmt.Sprintf("10.%d.0.0/16", 150+subnets)}, args...)}
+		"--service-cidr", fmt.Sprintf("10.%d.0.0/16", 150+subnets)}, args...)}
 	c.log, err = os.Create(filepath.Join(c.dir, "up.log"))
 	require.NoError(t, err)
 	c.begin()
