@@ -39,9 +39,9 @@ printf '    %d calls, all %d replicas answered.\n' "$calls" "$want"
 
 say "wake log: what happened, who did it, what caused it"
 wake log -n default
-pod=$(wake kubectl get pods -l app=guestbook -o name | head -n 1)
-say "wake why $pod"
-wake why "$pod"
+pod=$(wake kubectl get pods -l app=guestbook -o 'jsonpath={.items[0].metadata.name}')
+say "wake why pod/$pod"
+wake why "pod/$pod"
 
 say "Done in $((SECONDS - began)) s. Try next:"
 cat <<TEXT

@@ -145,9 +145,7 @@ func eventLine(e event, notes bool) string {
 	fmt.Fprintf(&b, "%*d  %-*s  ", revisionWidth, e.Revision, timeWidth, e.Stored.Local().Format("15:04:05.000"))
 	b.WriteString(typeColor(e).Sprintf("%-*s", typeWidth, e.Type))
 	fmt.Fprintf(&b, "  %-*s  %s", actorWidth, e.Actor, short(e.Ref))
-	if len(e.Changed) > 0 {
-		b.WriteString("  " + strings.Join(e.Changed, " "))
-	}
+	b.WriteString(changedWords(e.Changed))
 	if e.Cause != 0 {
 		b.WriteString(color.New(color.Faint).Sprintf("  because of %d", e.Cause))
 	}
@@ -155,6 +153,19 @@ func eventLine(e event, notes bool) string {
 		b.WriteString("  " + color.New(color.Italic).Sprint(e.Note.Message))
 	}
 	return b.String()
+}
+
+// shownPaths is how many changed paths a line names; -o json has them all.
+const shownPaths = 3
+
+func changedWords(paths []string) string {
+	switch more := len(paths) - shownPaths; {
+	case len(paths) == 0:
+		return ""
+	case more > 1:
+		return fmt.Sprintf("  %s and %d more", strings.Join(paths[:shownPaths], " "), more)
+	}
+	return "  " + strings.Join(paths, " ")
 }
 
 // typeColor marks what people look for: what went wrong, what ended, what a person did.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
@@ -82,9 +81,7 @@ func printChain(out io.Writer, title string, chain []event) error {
 	}
 	for i, e := range chain {
 		line := fmt.Sprintf("  %s  %s %s", e.Stored.Local().Format("15:04:05.000"), typeColor(e).Sprintf("%-24s", e.Type), short(e.Ref))
-		if len(e.Changed) > 0 {
-			line += "  " + strings.Join(e.Changed, " ")
-		}
+		line += changedWords(e.Changed)
 		if e.Note != nil {
 			line += "  " + color.New(color.Italic).Sprint(e.Note.Message)
 		}

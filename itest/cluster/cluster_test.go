@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,13 +47,20 @@ var subnets = 0
 func start(t *testing.T, args ...string) *cluster {
 	t.Helper()
 	requireDocker(t)
+	return startIn(t, t.TempDir(), args...)
+}
+
+// startIn starts a cluster with a data directory of the test's choice.
+func startIn(t *testing.T, dir string, args ...string) *cluster {
+	t.Helper()
 	subnets++
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	listen := free.Addr().String()
 	require.NoError(t, free.Close())
-	c := &cluster{t: t, dir: t.TempDir(), listen: listen, args: append([]string{"--node-name", "n1",
+	c := &cluster{t: t, dir: dir, listen: listen, args: append([]string{"--node-name", "n1",
 		"--service-cidr", fmt.Sprintf("10.%d.0.0/16", 150+subnets)}, args...)}
+	require.NoError(t, os.MkdirAll(dir, 0o700))
 	c.log, err = os.Create(filepath.Join(c.dir, "up.log"))
 	require.NoError(t, err)
 	c.begin()
@@ -72,6 +80,10 @@ func (c *cluster) begin() {
 	c.up = exec.Command(program(c.t, "wake"), append([]string{"up", "--data-dir", c.dir, "--listen", c.listen}, c.args...)...)
 	c.up.Stdout, c.up.Stderr = c.log, c.log
 	require.NoError(c.t, c.up.Start())
+	c.eventually("the API is ready", func() error { _, err := c.tryKubectl("get", "--raw", "/readyz"); return err })
+	if slices.Contains(c.args, "--no-agent") {
+		return
+	}
 	c.eventually("the node is ready", func() error {
 		out, err := c.tryKubectl("get", "node", "n1", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 		if err == nil && out != "True" {
