@@ -100,13 +100,13 @@ func assign(typed runtime.Object, e *Event) error {
 	pod.Spec.NodeName = placement.Node
 	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(e.At.Truncate(time.Second)),
 		ObservedGeneration: pod.Generation}
-	others := make([]corev1.PodCondition, 0, len(pod.Status.Conditions)+1)
+	conditions := make([]corev1.PodCondition, 0, len(pod.Status.Conditions)+1)
 	for _, c := range pod.Status.Conditions {
 		if c.Type != corev1.PodScheduled {
-			others = append(others, c)
+			conditions = append(conditions, c)
 		}
 	}
-	pod.Status.Conditions = append(others, scheduled)
+	pod.Status.Conditions = append(conditions, scheduled)
 	return nil
 }
 

@@ -71,7 +71,7 @@ type Broker struct {
 	server  *server.Server
 	failing error // why appends are refused, nil while all is well
 	closed  bool
-	failed  chan error    // a write failure that the server reported
+	failed  chan error    // a write failure that the server reported: a channel a server, so that none is believed of its successor
 	done    chan struct{} // closed by Close
 	watcher sync.WaitGroup
 }
@@ -86,7 +86,7 @@ func Start(config Config) (*Broker, error) {
 		return nil, err
 	}
 	config.Log = cmp.Or(config.Log, slog.Default())
-	b := &Broker{config: config, lock: lock, failed: make(chan error, 1), done: make(chan struct{})}
+	b := &Broker{config: config, lock: lock, done: make(chan struct{})}
 	for _, account := range accountNames {
 		b.own = append(b.own, User{Account: account, Name: "in-process-" + account, Password: rand.Text()})
 	}
@@ -112,6 +112,7 @@ func (b *Broker) startServer() (*server.Server, error) {
 		return nil, fmt.Errorf("configuring the broker: %w", err)
 	}
 	door.server = s
+	b.failed = make(chan error, 1)
 	s.SetLoggerV2(&logger{to: b.config.Log, failed: b.failed}, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(startWithin) {

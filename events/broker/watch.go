@@ -149,10 +149,6 @@ func (b *Broker) restart() error {
 	}
 	b.server.Shutdown()
 	b.server.WaitForShutdown()
-	select {
-	case <-b.failed: // told by the server that is gone
-	default:
-	}
 	s, err := b.startServer()
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func (l *Ledger) send(ctx context.Context, p *pipeline, proposals []events.Propo
 		before, twice := latest[out.msg.Subject]
 		latest[out.msg.Subject] = i
 		room := func() bool {
-			return p.messages < windowMessages && (p.bytes < windowBytes || p.messages == 0) && !(twice && p.waiting[before])
+			return p.messages < windowMessages && (p.bytes < windowBytes || p.messages == 0) && (!twice || !p.waiting[before])
 		}
 		if stalled = stalled || !p.wait(ctx, room); stalled {
 			p.results[i].Err = errUnanswered

@@ -61,7 +61,7 @@ func (d *dice) forAppend() fault {
 		return lostAcknowledgement
 	case d.hit(d.Duplicate):
 		return duplicate
-	case d.hit(d.Faults.Conflict):
+	case d.hit(d.Conflict):
 		return spuriousConflict
 	}
 	return none
