@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -40,10 +42,11 @@ func kubeconfigCommand(place *location) *cobra.Command {
 
 // runKubectl runs kubectl in this process. headers go with every request. kubectl prints its own errors and exits by itself.
 func runKubectl(ctx context.Context, place *location, args []string, headers http.Header) error {
-	if os.Getenv("KUBECONFIG") == "" {
-		if err := os.Setenv("KUBECONFIG", place.kubeconfig()); err != nil {
-			return err
-		}
+	if _, err := os.Stat(place.kubeconfig()); err != nil && needsCluster(args) {
+		return place.notRunning()
+	}
+	if err := os.Setenv("KUBECONFIG", place.kubeconfig()); err != nil {
+		return err
 	}
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
 	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().WithDiscoveryBurst(300).WithDiscoveryQPS(50).WithWarningPrinter(streams)
@@ -58,6 +61,14 @@ func runKubectl(ctx context.Context, place *location, args []string, headers htt
 		PluginHandler: kubectl.NewDefaultPluginHandler([]string{"kubectl"}), Arguments: os.Args, ConfigFlags: flags, IOStreams: streams})
 	command.SetArgs(args)
 	return command.ExecuteContext(ctx)
+}
+
+// needsCluster says that a kubectl command is of no use without this cluster.
+func needsCluster(args []string) bool {
+	return len(args) > 0 && !slices.Contains([]string{"help", "options", "completion", "config", "version", "kustomize", "plugin"}, args[0]) &&
+		!slices.ContainsFunc(args, func(arg string) bool {
+			return arg == "-h" || arg == "--help" || strings.HasPrefix(arg, "--kubeconfig")
+		})
 }
 
 // headerTripper adds headers to every request.

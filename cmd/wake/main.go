@@ -33,6 +33,7 @@ func rootCommand() *cobra.Command {
 		Use:           "wake",
 		Short:         "A container orchestrator that remembers",
 		Long:          "Wake runs Kubernetes manifests on Docker and remembers everything that happened: what the cluster looked like at any\nrevision, why a pod is where it is, and who wanted it.",
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

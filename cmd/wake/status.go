@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
+	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -56,7 +56,7 @@ func printLedger(ctx context.Context, out io.Writer, place *location) error {
 	if err := json.NewDecoder(body).Decode(&s); err != nil {
 		return fmt.Errorf("reading the ledger's status: %w", err)
 	}
-	fmt.Fprintf(out, "Ledger    revision %d, %s on disk\n", s.Revision, resource.NewQuantity(diskUse(place.broker()), resource.BinarySI))
+	fmt.Fprintf(out, "Ledger    revision %d, %s on disk\n", s.Revision, units.BytesSize(float64(diskUse(place.broker()))))
 	if s.Failing != "" {
 		fmt.Fprintf(out, "          FAILING: %s\n", s.Failing)
 	}
