@@ -1,7 +1,10 @@
 package runner
 
 import (
+	"cmp"
 	"time"
+
+	"github.com/tidwall/btree"
 
 	"github.com/wakehq/wake/events"
 )
@@ -15,6 +18,7 @@ type queue struct {
 	pending map[events.Ref]int // index into waiting, counted from base
 	base    int
 	delayed map[events.Ref]delay
+	next    *btree.BTreeG[delay] // all of delayed, the earliest first
 }
 
 type item struct {
@@ -23,12 +27,19 @@ type item struct {
 }
 
 type delay struct {
-	at    time.Time
-	cause Cause
+	item
+	at time.Time
+}
+
+// isBefore orders by time; keys of the same time have some order.
+func (d delay) isBefore(other delay) bool {
+	a, b := d.key, other.key
+	return cmp.Or(d.at.Compare(other.at), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Resource, b.Resource),
+		cmp.Compare(a.Group, b.Group)) < 0
 }
 
 func newQueue() *queue {
-	return &queue{pending: map[events.Ref]int{}, delayed: map[events.Ref]delay{}}
+	return &queue{pending: map[events.Ref]int{}, delayed: map[events.Ref]delay{}, next: btree.NewBTreeGOptions(delay.isBefore, btree.Options{NoLocks: true})}
 }
 
 // add asks for key. The newest cause counts.
@@ -52,7 +63,7 @@ func (q *queue) take() (item, bool) {
 	q.waiting = q.waiting[1:]
 	q.base++
 	delete(q.pending, it.key)
-	delete(q.delayed, it.key)
+	q.forget(it.key)
 	return it, true
 }
 
@@ -61,16 +72,24 @@ func (q *queue) later(key events.Ref, cause Cause, at time.Time) {
 	if d, ok := q.delayed[key]; ok && d.at.Before(at) {
 		return
 	}
-	q.delayed[key] = delay{at: at, cause: cause}
+	q.forget(key)
+	d := delay{item{key, cause}, at}
+	q.delayed[key] = d
+	q.next.Set(d)
+}
+
+func (q *queue) forget(key events.Ref) {
+	if d, ok := q.delayed[key]; ok {
+		delete(q.delayed, key)
+		q.next.Delete(d)
+	}
 }
 
 // due asks for the delayed keys whose time has come.
 func (q *queue) due(now time.Time) {
-	for key, d := range q.delayed {
-		if !d.at.After(now) {
-			delete(q.delayed, key)
-			q.add(key, d.cause)
-		}
+	for d, ok := q.next.Min(); ok && !d.at.After(now); d, ok = q.next.Min() {
+		q.forget(d.key)
+		q.add(d.key, d.cause)
 	}
 }
 
@@ -79,9 +98,8 @@ func (q *queue) timer(decidable bool) *time.Timer {
 	if decidable && len(q.waiting) > 0 {
 		return time.NewTimer(0)
 	}
-	next := time.Hour
-	for _, d := range q.delayed {
-		next = min(next, max(0, time.Until(d.at)))
+	if d, ok := q.next.Min(); ok {
+		return time.NewTimer(time.Until(d.at))
 	}
-	return time.NewTimer(next)
+	return time.NewTimer(time.Hour)
 }
