@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -34,8 +35,8 @@ func kubeconfigCommand(place *location) *cobra.Command {
 			if _, err := os.Stat(place.kubeconfig()); err != nil {
 				return place.notRunning()
 			}
-			cmd.Println(place.kubeconfig())
-			return nil
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), place.kubeconfig())
+			return err
 		},
 	}
 }
