@@ -72,6 +72,7 @@ func TestReportKeepsWhatIsOthers(t *testing.T) {
 		w.bind(podName("a"), "n1")
 		o := w.get(podName("a"))
 		with := o.Typed().(*corev1.Pod).DeepCopy()
+		placed := with.Status.Conditions
 		with.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
 		w.do(events.Observe(o, with, "PodDisrupted"))
 
@@ -80,7 +81,8 @@ func TestReportKeepsWhatIsOthers(t *testing.T) {
 		r.Status.QOSClass = corev1.PodQOSGuaranteed
 		require.Empty(t, w.feed.Pod(t.Context(), "n1", r).Error)
 		status := w.get(podName("a")).Typed().(*corev1.Pod).Status
-		require.Equal(t, []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}, {Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}, status.Conditions)
+		want := []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}, {Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+		require.Equal(t, append(want, placed...), status.Conditions)
 		require.Equal(t, corev1.PodQOSBestEffort, status.QOSClass)
 
 		require.Empty(t, w.feed.Pod(t.Context(), "n1", report(o, "PodEnded", corev1.PodSucceeded)).Error)
