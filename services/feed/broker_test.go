@@ -3,9 +3,11 @@ package feed
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,13 +32,13 @@ func overABroker(ctx context.Context, t *testing.T) (*events.View, events.Ledger
 	require.NoError(t, err)
 	toNodes, err := b.Nodes()
 	require.NoError(t, err)
-	stopped := make(chan error, 1)
-	go func() {
-		stopped <- New(Config{View: view, Ledger: ledger, Line: nodewire.NewServer(toNodes), Log: slog.Default()}).Run(ctx)
-	}()
+	var feed sync.WaitGroup
+	feed.Go(func() {
+		assert.ErrorIs(t, New(Config{View: view, Ledger: ledger, Line: nodewire.NewServer(toNodes), Log: slog.Default()}).Run(ctx), context.Canceled)
+	})
 	t.Cleanup(func() {
 		cancel()
-		<-stopped
+		feed.Wait()
 		_ = ledger.Close()
 	})
 	toFeed, err := b.Nodes()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/wakehq/wake/events"
@@ -63,19 +64,14 @@ func New(c Config) *Feed {
 
 // Run serves until ctx ends, and returns its error, or why the line can't be served.
 func (f *Feed) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	cursor := f.begin()
 	f.pulse.begin(time.Now())
-	failed := make(chan error, 3)
-	go func() { failed <- f.Line.Serve(ctx, f) }()
-	go func() { failed <- f.follow(ctx, cursor) }()
-	go func() { failed <- f.judgeNodes(ctx) }()
-	err := <-failed
-	cancel()
-	<-failed
-	<-failed
-	if err != nil && ctx.Err() == nil {
+	group, inner := errgroup.WithContext(ctx)
+	group.Go(func() error { return f.Line.Serve(inner, f) })
+	group.Go(func() error { return f.follow(inner, cursor) })
+	group.Go(func() error { return f.judgeNodes(inner) })
+	err := group.Wait()
+	if ctx.Err() == nil {
 		return fmt.Errorf("the node feed stops: %w", err)
 	}
 	return err
