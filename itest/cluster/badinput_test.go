@@ -11,15 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func (c *cluster) revision() string {
-	c.t.Helper()
-	status := c.wake("status")
-	_, after, found := strings.Cut(status, "revision ")
-	require.True(c.t, found, status)
-	revision, _, _ := strings.Cut(after, ",")
-	return revision
-}
-
 func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 	c := start(t)
 	c.kubectl("create", "configmap", "taken", "--from-literal=a=b")
