@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"io"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,21 +53,21 @@ func (a *Agent) watchEngine(ctx context.Context, seen chan<- struct{}) error {
 		session, end := context.WithCancel(ctx)
 		connected := make(chan struct{})
 		ended := make(chan error, 1)
-		go func() {
+		var listening sync.WaitGroup
+		listening.Go(func() {
 			ended <- a.engine.Events(session, func() { close(connected) }, func(e runtime.Event) { a.onEvent(session, e) })
-		}()
+		})
 		<-connected
 		err := look()
 		for err == nil {
 			select {
 			case err = <-ended:
-				ended <- err
 			case <-time.After(relistEvery):
 				err = look()
 			}
 		}
 		end()
-		<-ended
+		listening.Wait()
 		if ctx.Err() == nil {
 			a.setHealth(err)
 			a.log.Warn("lost sight of Docker, looking again", "error", err)

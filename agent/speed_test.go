@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	corev1 "k8s.io/api/core/v1"
 )
 
 // BenchmarkPods starts 30 pods of one container, against raw "docker run -d" of 60 containers, at the same parallelism.
@@ -69,7 +68,7 @@ func podStart(b *testing.B, pods int) time.Duration {
 	}
 	for i := range pods {
 		wait, stop := context.WithTimeout(ctx, time.Minute)
-		_, err := feed.until(wait, fmt.Sprintf("p%d-%d", i, i+1), func(s *corev1.PodStatus) bool { return isReady(s) })
+		_, err := feed.until(wait, fmt.Sprintf("p%d-%d", i, i+1), isReady)
 		stop()
 		require.NoError(b, err)
 	}

@@ -75,7 +75,7 @@ func ensure(ctx context.Context, ledger events.Ledger, view *events.View, obj ru
 		}
 		proposal = events.Create(state, created, kind.KindName+"Created")
 	} else {
-		if _, fixed := obj.(*corev1.Endpoints); !fixed { //nolint:staticcheck // deprecated, and still read
+		if _, fixed := obj.(*corev1.Endpoints); !fixed {
 			if _, fixed := obj.(*discoveryv1.EndpointSlice); !fixed {
 				return nil
 			}
@@ -133,11 +133,11 @@ func (c BootstrapConfig) service() *corev1.Service {
 	}
 }
 
-func (c BootstrapConfig) endpoints() *corev1.Endpoints { //nolint:staticcheck // deprecated, and still read
-	return &corev1.Endpoints{ //nolint:staticcheck // deprecated, and still read
+func (c BootstrapConfig) endpoints() *corev1.Endpoints {
+	return &corev1.Endpoints{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: kubernetesService,
 			Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
-		Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // deprecated, and still read
+		Subsets: []corev1.EndpointSubset{{
 			Addresses: []corev1.EndpointAddress{{IP: c.API.Addr().String()}},
 			Ports:     []corev1.EndpointPort{{Name: "https", Port: int32(c.API.Port()), Protocol: corev1.ProtocolTCP}},
 		}},

@@ -164,7 +164,7 @@ func queryDeleteOptions(r *request, options *metav1.DeleteOptions) error {
 	}
 	if r.query.Has("orphanDependents") {
 		orphan := isTrue(r.query, "orphanDependents")
-		options.OrphanDependents = &orphan //nolint:staticcheck // deprecated, and still sent
+		options.OrphanDependents = &orphan
 	}
 	if uid := types.UID(r.query.Get("preconditions.uid")); uid != "" {
 		options.Preconditions = &metav1.Preconditions{UID: &uid}
@@ -179,7 +179,7 @@ func checkDeleteOptions(options *metav1.DeleteOptions) error {
 		if *p != policies[0] && *p != policies[1] && *p != policies[2] {
 			errs = append(errs, field.NotSupported(field.NewPath("propagationPolicy"), *p, policies))
 		}
-		if options.OrphanDependents != nil { //nolint:staticcheck // deprecated, and still sent
+		if options.OrphanDependents != nil {
 			errs = append(errs, field.Invalid(field.NewPath("propagationPolicy"), *p, "orphanDependents and deletionPropagation cannot be both set"))
 		}
 	}

@@ -99,7 +99,7 @@ func deletionFinalizers(finalizers []string, policy rest.GarbageCollectionPolicy
 // propagation returns the finalizer that stands for the deletion's policy, empty for background. Options come first, then what an earlier request
 // asked for, then the kind's habit.
 func propagation(finalizers []string, policy rest.GarbageCollectionPolicy, options *metav1.DeleteOptions) string {
-	orphan := options.OrphanDependents //nolint:staticcheck // deprecated, and still sent
+	orphan := options.OrphanDependents
 	switch {
 	case policy == rest.Unsupported:
 		return ""

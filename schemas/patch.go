@@ -35,7 +35,7 @@ func (k *Kind) ApplyPatch(patchType types.PatchType, original runtime.Object, pa
 // ApplyPatch is the same for any typed object, such as a Scale. The result is written to into, an empty object of original's type.
 func ApplyPatch(patchType types.PatchType, original, into runtime.Object, patch []byte, validation FieldValidation) (runtime.Object, []string, error) {
 	gvk := original.GetObjectKind().GroupVersionKind()
-	oddities, err := checkPatch(patchType, patch, validation)
+	oddities, err := checkPatch(patchType, patch)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -70,7 +70,7 @@ func invalidPatch(patch []byte, err error) error {
 }
 
 // checkPatch returns what is odd about a patch's own text: keys that stand there twice.
-func checkPatch(patchType types.PatchType, patch []byte, validation FieldValidation) ([]error, error) {
+func checkPatch(patchType types.PatchType, patch []byte) ([]error, error) {
 	if patchType == types.JSONPatchType {
 		var operations []struct {
 			Op    string `json:"op"`

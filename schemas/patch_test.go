@@ -151,7 +151,7 @@ func TestUpdatesAreTracked(t *testing.T) {
 	entries := out.(*appsv1.Deployment).ManagedFields
 	require.Len(t, entries, 2)
 	require.Equal(t, "kubectl-rollout", entries[1].Manager)
-	require.JSONEq(t, `{"f:spec":{"f:paused":{}}}`, string(entries[1].FieldsV1.Raw))
+	require.JSONEq(t, `{"f:spec":{"f:paused":{}}}`, entries[1].FieldsV1.GetRawString())
 
 	changed.Status.Replicas = 1
 	out, err = k.TrackUpdate(live, changed, "controller", "status")

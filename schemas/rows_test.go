@@ -2,6 +2,7 @@ package schemas
 
 import (
 	_ "embed"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,7 +127,7 @@ func TestRowsTrackFields(t *testing.T) {
 }
 
 func TestRowsAreDiscovered(t *testing.T) {
-	aggregated := append(shared.AggregatedDiscovery(true).Items, shared.AggregatedDiscovery(false).Items...)
+	aggregated := slices.Concat(shared.AggregatedDiscovery(true).Items, shared.AggregatedDiscovery(false).Items)
 	for _, k := range shared.All() {
 		list, ok := shared.APIResources(k.GroupVersion)
 		require.True(t, ok)

@@ -90,7 +90,7 @@ func (d *decider) containerStatus(v *view) corev1.ContainerStatus {
 		return *v.last // an attempt begins to count when it has started
 	case c.State == Created && !c.over():
 		s.RestartCount = int32(c.Attempt)
-		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: d.defaultReason(v)}
+		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: d.defaultReason()}
 		return s
 	}
 	s.RestartCount = int32(c.Attempt)
@@ -124,7 +124,7 @@ func (d *decider) unseenStatus(v *view, s corev1.ContainerStatus) corev1.Contain
 	if !v.lost() {
 		s.State.Waiting = v.waiting
 		if s.State.Waiting == nil {
-			s.State.Waiting = &corev1.ContainerStateWaiting{Reason: d.defaultReason(v)}
+			s.State.Waiting = &corev1.ContainerStateWaiting{Reason: d.defaultReason()}
 		}
 		return s
 	}
@@ -151,7 +151,7 @@ func (d *decider) unseenStatus(v *view, s corev1.ContainerStatus) corev1.Contain
 }
 
 // defaultReason is what a container waits for when nothing is wrong.
-func (d *decider) defaultReason(v *view) string {
+func (d *decider) defaultReason() string {
 	if len(d.inits) > 0 {
 		return ReasonInitializing
 	}

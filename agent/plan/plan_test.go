@@ -74,7 +74,6 @@ type world struct {
 	fails   map[Verb][]string
 	again   time.Time
 	done    bool
-	ids     int
 	actions []Action // all that were carried out
 }
 

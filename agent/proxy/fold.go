@@ -175,7 +175,7 @@ func (f *fold) settle(dirty map[Key]bool) Diff {
 		case len(claims) == 0 && existed:
 			delete(f.servers, key)
 			diff.Gone = append(diff.Gone, key)
-		case len(claims) > 0 && !(existed && before.Equal(claims[0].server)):
+		case len(claims) > 0 && (!existed || !before.Equal(claims[0].server)):
 			f.servers[key] = claims[0].server
 			diff.Put = append(diff.Put, claims[0].server)
 		}

@@ -148,7 +148,7 @@ func (d *Docker) hostConfig(s *plan.ContainerSpec) *container.HostConfig {
 		},
 	}
 	if s.Resources.Memory > 0 {
-		h.Resources.MemorySwap = s.Resources.Memory
+		h.MemorySwap = s.Resources.Memory
 	}
 	switch {
 	case s.HostPID:

@@ -45,8 +45,11 @@ func detach(cmd *cobra.Command, place *location) error {
 	if err := child.Start(); err != nil {
 		return fmt.Errorf("starting the cluster: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- child.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = child.Wait() // its last words say more than its exit code
+	}()
 	deadline := time.After(readyWithin)
 	for {
 		select {

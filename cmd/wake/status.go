@@ -73,7 +73,7 @@ func printLedger(ctx context.Context, out io.Writer, place *location) error {
 func diskUse(dir string) (total int64) {
 	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return nil //nolint:nilerr // a file that vanishes while it is looked at takes no space
+			return nil // a file that vanishes while it is looked at takes no space
 		}
 		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
 			total += info.Size()

@@ -172,8 +172,8 @@ func (b *batch) tell(p *pod, eventType, reason, message string) {
 		condition.LastTransitionTime = said.LastTransitionTime
 	}
 	updated := p.spec().DeepCopy()
-	others := slices.DeleteFunc(updated.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
-	updated.Status.Conditions = append(others, condition)
+	updated.Status.Conditions = slices.DeleteFunc(updated.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
+	updated.Status.Conditions = append(updated.Status.Conditions, condition)
 	proposal := events.Observe(p.object, updated, eventType, "status.conditions")
 	if eventType == PodUnschedulable {
 		proposal = proposal.With(events.Note{Reason: "FailedScheduling", Message: message, Warning: true})

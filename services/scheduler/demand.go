@@ -118,10 +118,6 @@ func (a *amounts) add(d *amounts, sign int64) {
 	}
 }
 
-func (a *amounts) equal(b *amounts) bool {
-	return a.cpu == b.cpu && a.memory == b.memory && a.storage == b.storage && a.pods == b.pods && maps.Equal(a.extended, b.extended)
-}
-
 // extendedNames lists the extended resources that a names, sorted.
 func (a *amounts) extendedNames() []corev1.ResourceName {
 	return slices.Sorted(maps.Keys(a.extended))
