@@ -170,7 +170,7 @@ func TestPodRuns(t *testing.T) {
 	t.Logf("ready after %s; facts %v", time.Since(begun), n.feed.types(string(p.UID)))
 	require.Equal(t, corev1.PodRunning, s.Phase)
 	require.NotEmpty(t, s.PodIP)
-	require.Equal(t, "hello\n", n.log(p, corev1.PodLogOptions{}))
+	require.Eventually(t, func() bool { return n.log(p, corev1.PodLogOptions{}) == "hello\n" }, 10*time.Second, 10*time.Millisecond, "Docker writes logs down a moment later")
 	n.feed.delete(p)
 	begun = time.Now()
 	n.feed.untilRemoved(t, p)
