@@ -17,7 +17,7 @@ import (
 
 const (
 	// maxGroup is how many pods one batch makes, ends, adopts or releases; what remains follows when the batch has arrived.
-	maxGroup = 500
+	maxGroup = events.MaxBatch - 1
 	// maxNotes is how many of a batch's pods are told of in notes, as many as Kubernetes shows Events of one origin in a burst. The ledger
 	// has every pod anyway.
 	maxNotes = 25
