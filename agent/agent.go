@@ -126,7 +126,7 @@ func newAgent(config Config, e engine) (*Agent, error) {
 		proxyChanged: make(chan struct{}, 1),
 		pods:         map[string]*pod{},
 		node: plan.Node{
-			Name: config.NodeName, IP: ip, Dir: filepath.Join(config.Root, "pods"),
+			Name: config.NodeName, IP: ip, Dir: podsDir(config),
 			ClusterDNS: config.ClusterDNS, ClusterDomain: cmp.Or(config.ClusterDomain, "cluster.local"),
 		},
 		objects: newObjectStore(),

@@ -364,9 +364,15 @@ func testHostNetwork(t *testing.T, n *node) {
 }
 
 func testNode(t *testing.T, n *node) {
-	n.feed.mu.Lock()
-	report := n.feed.nodes[0]
-	n.feed.mu.Unlock()
+	var report nodewire.NodeReport
+	require.Eventually(t, func() bool {
+		n.feed.mu.Lock()
+		defer n.feed.mu.Unlock()
+		if len(n.feed.nodes) > 0 {
+			report = n.feed.nodes[0]
+		}
+		return len(n.feed.nodes) > 0
+	}, 10*time.Second, 20*time.Millisecond, "the node reports itself")
 	require.Equal(t, "n1", report.Labels[corev1.LabelHostname])
 	require.NotEmpty(t, report.Labels[corev1.LabelArchStable])
 	require.Positive(t, report.Status.Allocatable.Cpu().Value())

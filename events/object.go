@@ -31,6 +31,9 @@ func newObject(ref Ref, kind *schemas.Kind, f [facets]*Event) (*Object, error) {
 	if !o.exists() {
 		return o, nil
 	}
+	if len(f[Desired].Payload) == 0 {
+		return nil, fmt.Errorf("decoding %s: event %d has no payload, or one that can't be opened", ref, f[Desired].Revision)
+	}
 	var status []byte
 	if e := o.Facet(Observed); e != nil {
 		status = e.Payload

@@ -103,7 +103,7 @@ func (r *request) write(state *events.State) *schemas.Write {
 	}
 }
 
-// priorityClass finds a class by name; the empty name stands for the default one, the highest if there are several.
+// priorityClass finds a class by name; the empty name stands for the default one, the lowest if there are several, as in Kubernetes.
 func priorityClass(state *events.State, name string) *schedulingv1.PriorityClass {
 	var found *schedulingv1.PriorityClass
 	for o := range state.All(events.GroupResource{Group: schedulingv1.GroupName, Resource: "priorityclasses"}, "") {
@@ -112,7 +112,7 @@ func priorityClass(state *events.State, name string) *schedulingv1.PriorityClass
 		case !ok:
 		case name != "" && class.Name == name:
 			return class
-		case name == "" && class.GlobalDefault && (found == nil || class.Value > found.Value):
+		case name == "" && class.GlobalDefault && (found == nil || class.Value < found.Value):
 			found = class
 		}
 	}

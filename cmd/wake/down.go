@@ -85,6 +85,9 @@ func removeContainers(cmd *cobra.Command, place *location, dockerHost string) er
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(place.pods()); errors.Is(err, fs.ErrNotExist) {
+		return nil // no agent ever ran here
+	}
 	config, err := nodeConfig(place, id, dockerHost)
 	if err != nil {
 		return err

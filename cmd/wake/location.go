@@ -14,8 +14,11 @@ import (
 // location is a cluster's directory and what lies where in it.
 type location struct{ dir string }
 
+// dataDirVariable names the data directory where no flag does.
+const dataDirVariable = "WAKE_DATA_DIR"
+
 func defaultDataDir() string {
-	if dir := os.Getenv("WAKE_DATA_DIR"); dir != "" {
+	if dir := os.Getenv(dataDirVariable); dir != "" {
 		return dir
 	}
 	if os.Geteuid() == 0 {
@@ -97,10 +100,15 @@ func (l *location) setProcess(r running) error {
 	return writeFile(l.runFile(), data, 0o644)
 }
 
-// writeFile replaces a file whole.
+// writeFile replaces a file whole: after a crash there is the old one or the new one.
 func writeFile(name string, data []byte, mode fs.FileMode) error {
 	temporary := name + ".new"
-	if err := os.WriteFile(temporary, data, mode); err != nil {
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(temporary, name)

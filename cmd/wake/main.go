@@ -1,5 +1,5 @@
-// Command wake is the whole of Wake in one binary: the cluster on one machine (wake up), each of its services alone, kubectl, and the
-// commands that read the ledger. It guarantees:
+// Command wake is the whole of Wake in one binary: the cluster on one machine (wake up), kubectl, and the commands that read
+// the ledger. It guarantees:
 //
 //   - Every command that fails prints one error that names the cause and exits with a status other than 0.
 //   - wake up is ready when it says so, ends cleanly on SIGINT and SIGTERM, and may be killed at any instant.
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -18,14 +19,32 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	args := placeArgs(os.Args[1:])
 	root := rootCommand()
-	root.SetArgs(momentArgs(os.Args[1:]))
+	root.SetArgs(momentArgs(args))
 	err := root.ExecuteContext(ctx)
 	stop()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "wake:", err)
 		os.Exit(1)
 	}
+}
+
+// placeArgs takes a --data-dir before the command out and into the environment: kubectl's flags are parsed by kubectl, which doesn't know it.
+func placeArgs(args []string) []string {
+	if len(args) == 0 {
+		return args
+	}
+	dir, rest := "", args
+	if value, ok := strings.CutPrefix(args[0], "--data-dir="); ok {
+		dir, rest = value, args[1:]
+	} else if args[0] == "--data-dir" && len(args) > 1 {
+		dir, rest = args[1], args[2:]
+	}
+	if dir == "" || os.Setenv(dataDirVariable, dir) != nil {
+		return args
+	}
+	return rest
 }
 
 func rootCommand() *cobra.Command {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 
 	"github.com/wakehq/wake/agent"
@@ -46,6 +47,9 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 	config, err := nodeConfig(place, o.identity, o.dockerHost)
 	if err != nil {
 		return nil, err
+	}
+	if err := os.MkdirAll(config.Root, 0o700); err != nil {
+		return nil, fmt.Errorf("the directory of the pods' files: %w", err)
 	}
 	backend, err := openProxy(ctx, config, o.identity)
 	if err != nil {

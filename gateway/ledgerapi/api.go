@@ -42,7 +42,6 @@ func (a *API) Register(g *echo.Group) {
 	g.GET("/causes/:revision", a.causes)
 	g.GET("/state", a.state)
 	g.GET("/status", a.status)
-	g.GET("/status", a.status)
 }
 
 func (a *API) events(c echo.Context) error { return a.answer(c, c.QueryParams()) }

@@ -11,7 +11,6 @@
 //	history/<group>/<resource>/<namespace>/<name>   the events of one object ("core" is the empty group, "_" no namespace); takes the same parameters
 //	causes/<revision>                               the event, then the one that caused it, and so on to the first
 //	state?at=<moment>                               every object as it was; ?group= ?resource= ?namespace= narrow it
-//	status                                          the view's revision, what is failing, what was set aside
 //	status                                          how far the gateway's view is, and what it could not understand
 //
 // A moment is a revision, a time or an age. It guarantees:
