@@ -15,16 +15,10 @@ import (
 	"github.com/wakehq/wake/services/runner/transcript"
 )
 
-func registry(t require.TestingT) *schemas.Registry {
-	r, err := schemas.NewRegistry()
-	require.NoError(t, err)
-	return r
-}
-
 func fresh() runner.Decider { return New() }
 
 func TestTranscripts(t *testing.T) {
-	transcript.Test(t, registry(t), "testdata/*.txt", fresh)
+	transcript.Test(t, transcript.Registry(t), "testdata/*.txt", fresh)
 }
 
 func configMap(name string) events.Ref {
@@ -80,7 +74,7 @@ func names(w *transcript.World, refs ...events.Ref) (out []string) {
 }
 
 func TestBackground(t *testing.T) {
-	w := transcript.NewWorld(registry(t), fresh)
+	w := transcript.NewWorld(transcript.Registry(t), fresh)
 	require.NoError(t, w.Apply([]byte("{apiVersion: v1, kind: Node, metadata: {name: n1}}")))
 	apply(t, w, configMap("top"), "")
 	apply(t, w, configMap("other"), "")
@@ -103,7 +97,7 @@ func TestBackground(t *testing.T) {
 }
 
 func TestForeground(t *testing.T) {
-	w := transcript.NewWorld(registry(t), fresh)
+	w := transcript.NewWorld(transcript.Registry(t), fresh)
 	require.NoError(t, w.Apply([]byte("{apiVersion: v1, kind: Node, metadata: {name: n1}}")))
 	apply(t, w, configMap("top"), "")
 	apply(t, w, configMap("middle"), "", configMap("top"))
@@ -119,7 +113,7 @@ func TestForeground(t *testing.T) {
 }
 
 func TestOrphan(t *testing.T) {
-	w := transcript.NewWorld(registry(t), fresh)
+	w := transcript.NewWorld(transcript.Registry(t), fresh)
 	apply(t, w, configMap("top"), "")
 	apply(t, w, configMap("child"), "", configMap("top"))
 	ask(t, w, configMap("top"), metav1.DeletePropagationOrphan)
@@ -130,7 +124,7 @@ func TestOrphan(t *testing.T) {
 }
 
 func TestForeignFinalizerHolds(t *testing.T) {
-	w := transcript.NewWorld(registry(t), fresh)
+	w := transcript.NewWorld(transcript.Registry(t), fresh)
 	apply(t, w, configMap("top"), "")
 	apply(t, w, configMap("child"), "example.com/mine", configMap("top"))
 	ask(t, w, configMap("top"), metav1.DeletePropagationBackground)
@@ -139,7 +133,7 @@ func TestForeignFinalizerHolds(t *testing.T) {
 }
 
 func TestPodsWithoutNode(t *testing.T) {
-	w := transcript.NewWorld(registry(t), fresh)
+	w := transcript.NewWorld(transcript.Registry(t), fresh)
 	node := events.Ref{Resource: "nodes", Name: "n1"}
 	require.NoError(t, w.Apply([]byte("{apiVersion: v1, kind: Node, metadata: {name: n1}}")))
 	apply(t, w, pod("left"), "")
@@ -153,7 +147,7 @@ func TestPodsWithoutNode(t *testing.T) {
 }
 
 func TestFinishedPods(t *testing.T) {
-	w := transcript.NewWorld(registry(t), func() runner.Decider {
+	w := transcript.NewWorld(transcript.Registry(t), func() runner.Decider {
 		g := New()
 		g.maxFinished = 2
 		return g
@@ -171,7 +165,7 @@ func TestFinishedPods(t *testing.T) {
 // TestNothingWithoutOwner builds random graphs of owners, deletes with random policies under racing deciders, and looks for objects
 // that lack what they depend on.
 func TestNothingWithoutOwner(t *testing.T) {
-	kinds := registry(t)
+	kinds := transcript.Registry(t)
 	rapid.Check(t, func(t *rapid.T) {
 		w := transcript.NewWorld(kinds, fresh, fresh)
 		count := 0

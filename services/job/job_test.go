@@ -2,7 +2,6 @@ package job
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -12,21 +11,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/wakehq/wake/events"
-	"github.com/wakehq/wake/schemas"
 	"github.com/wakehq/wake/services/runner/owned"
 	"github.com/wakehq/wake/services/runner/transcript"
 )
 
-var newRegistry = sync.OnceValues(schemas.NewRegistry)
-
-func registry(t require.TestingT) *schemas.Registry {
-	r, err := newRegistry()
-	require.NoError(t, err)
-	return r
-}
-
 func TestTranscripts(t *testing.T) {
-	transcript.Test(t, registry(t), "testdata/*.txt", New)
+	transcript.Test(t, transcript.Registry(t), "testdata/*.txt", New)
 }
 
 var pi = events.Ref{Group: "batch", Resource: "jobs", Namespace: "default", Name: "pi"}
@@ -58,15 +48,7 @@ func (h *history) job() *batchv1.Job {
 	return o.Typed().(*batchv1.Job)
 }
 
-func (h *history) pods(want func(*corev1.Pod) bool) []events.Ref {
-	var refs []events.Ref
-	for o := range h.State().All(podKind, "default") {
-		if want(o.Typed().(*corev1.Pod)) {
-			refs = append(refs, o.Ref)
-		}
-	}
-	return refs
-}
+func (h *history) pods(want func(*corev1.Pod) bool) []events.Ref { return h.Pods("default", want) }
 
 func (h *history) onPod(want func(*corev1.Pod) bool, do func(events.Ref)) func(*rapid.T) {
 	return func(t *rapid.T) {
@@ -105,7 +87,7 @@ func TestJobsCompleteExactly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		completions := rapid.IntRange(0, 5).Draw(t, "completions")
 		mode := rapid.SampledFrom([]string{"NonIndexed", "Indexed"}).Draw(t, "mode")
-		h := &history{T: t, World: transcript.NewWorld(registry(t), New, New), succeeded: map[events.Ref]bool{}, failed: map[events.Ref]bool{},
+		h := &history{T: t, World: transcript.NewWorld(transcript.Registry(t), New, New), succeeded: map[events.Ref]bool{}, failed: map[events.Ref]bool{},
 			interrupted: rapid.Bool().Draw(t, "interrupted")}
 		require.NoError(t, h.Apply(fmt.Appendf(nil, manifest, completions, rapid.IntRange(1, 4).Draw(t, "parallelism"), 1000, mode)))
 		seat := func(t *rapid.T) *transcript.Seat { return rapid.SampledFrom(h.Seats()).Draw(t, "seat") }

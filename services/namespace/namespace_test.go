@@ -9,28 +9,21 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/wakehq/wake/events"
-	"github.com/wakehq/wake/schemas"
 	"github.com/wakehq/wake/services/runner"
 	"github.com/wakehq/wake/services/runner/transcript"
 )
 
-func registry(t require.TestingT) *schemas.Registry {
-	r, err := schemas.NewRegistry()
-	require.NoError(t, err)
-	return r
-}
-
 func fresh() runner.Decider { return New("PEM") }
 
 func TestTranscripts(t *testing.T) {
-	transcript.Test(t, registry(t), "testdata/*.txt", fresh)
+	transcript.Test(t, transcript.Registry(t), "testdata/*.txt", fresh)
 }
 
 var team = events.Ref{Resource: "namespaces", Name: "team"}
 
 // TestLarge holds that a namespace is emptied in steps that a ledger takes.
 func TestLarge(t *testing.T) {
-	w := transcript.NewWorld(registry(t), fresh)
+	w := transcript.NewWorld(transcript.Registry(t), fresh)
 	require.NoError(t, w.Apply([]byte("{apiVersion: v1, kind: Namespace, metadata: {name: team}}")))
 	for i := range 3 * maxGroup {
 		require.NoError(t, w.Apply(fmt.Appendf(nil, "{apiVersion: v1, kind: ConfigMap, metadata: {name: c%d, namespace: team}}", i)))
@@ -44,7 +37,7 @@ func TestLarge(t *testing.T) {
 
 // TestEndsEmpty deletes a namespace into which others write on, under racing deciders.
 func TestEndsEmpty(t *testing.T) {
-	kinds := registry(t)
+	kinds := transcript.Registry(t)
 	rapid.Check(t, func(t *rapid.T) {
 		w := transcript.NewWorld(kinds, fresh, fresh)
 		require.NoError(t, w.Apply([]byte("{apiVersion: v1, kind: Namespace, metadata: {name: team}}")))

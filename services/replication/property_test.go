@@ -39,7 +39,7 @@ type history struct {
 }
 
 func begin(t *rapid.T, replicas int, strategy string) *history {
-	w := transcript.NewWorld(registry(t), slices.Concat(deciders, deciders)...)
+	w := transcript.NewWorld(transcript.Registry(t), slices.Concat(deciders, deciders)...)
 	require.NoError(t, w.Apply(fmt.Appendf(nil, manifest, replicas, strategy)))
 	return &history{T: t, World: w, check: func() {}}
 }
@@ -50,15 +50,7 @@ func (h *history) deployment() *appsv1.Deployment {
 	return o.Typed().(*appsv1.Deployment)
 }
 
-func (h *history) pods(want func(*corev1.Pod) bool) []events.Ref {
-	var refs []events.Ref
-	for o := range h.State().All(podKind, "default") {
-		if want(o.Typed().(*corev1.Pod)) {
-			refs = append(refs, o.Ref)
-		}
-	}
-	return refs
-}
+func (h *history) pods(want func(*corev1.Pod) bool) []events.Ref { return h.Pods("default", want) }
 
 func terminatingPod(pod *corev1.Pod) bool { return pod.DeletionTimestamp != nil }
 func available(pod *corev1.Pod) bool      { return owned.Active(pod) && owned.Ready(pod) }

@@ -18,6 +18,7 @@ import (
 	"github.com/wakehq/wake/schemas"
 	"github.com/wakehq/wake/services/runner"
 	"github.com/wakehq/wake/services/runner/owned"
+	"github.com/wakehq/wake/services/runner/transcript"
 )
 
 // cluster is a ledger on which things go wrong, two runners of each decider, and one node that makes every pod ready.
@@ -30,7 +31,7 @@ type cluster struct {
 func newCluster(t *testing.T, seed uint64) *cluster {
 	c := &cluster{T: t, ledger: memory.New(memory.Faults{Seed: seed, LostRequest: 0.05, LostAcknowledgement: 0.05, Duplicate: 0.05, Conflict: 0.05,
 		Delay: 0.2, Stall: 0.2, MaxDelay: 30 * time.Millisecond})}
-	view, err := events.OpenView(t.Context(), c.ledger, registry(t))
+	view, err := events.OpenView(t.Context(), c.ledger, transcript.Registry(t))
 	require.NoError(t, err)
 	c.view = view
 	return c

@@ -14,7 +14,7 @@ import (
 
 // scaled returns a world in which a Deployment has been given that many replicas.
 func scaled(t testing.TB, replicas int) *transcript.World {
-	w := transcript.NewWorld(registry(t), deciders...)
+	w := transcript.NewWorld(transcript.Registry(t), deciders...)
 	require.NoError(t, w.Apply(fmt.Appendf(nil, manifest, 0, "{type: RollingUpdate}")))
 	require.NoError(t, w.Settle())
 	require.NoError(t, w.Patch(web, fmt.Appendf(nil, "spec: {replicas: %d}", replicas)))

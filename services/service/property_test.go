@@ -28,7 +28,7 @@ func turn(t *rapid.T, w *transcript.World) {
 
 // TestNoAddressTwice lets three deciders race for a range of 13 addresses on states of different ages.
 func TestNoAddressTwice(t *testing.T) {
-	kinds := registry(t)
+	kinds := transcript.Registry(t)
 	fresh := func() runner.Decider { return NewAddresses(netip.MustParsePrefix("10.96.0.0/28")) }
 	rapid.Check(t, func(t *rapid.T) {
 		w := transcript.NewWorld(kinds, fresh, fresh, fresh)
@@ -97,7 +97,7 @@ func checkClaims(t *rapid.T, state *events.State, quiet bool) {
 
 // TestEndpointsAreThePods lets two deciders race, and compares what they come to with what the pods are.
 func TestEndpointsAreThePods(t *testing.T) {
-	kinds := registry(t)
+	kinds := transcript.Registry(t)
 	rapid.Check(t, func(t *rapid.T) {
 		w := transcript.NewWorld(kinds, newEndpoints, newEndpoints)
 		app := rapid.SampledFrom([]string{"a", "b", "c"})
@@ -164,7 +164,7 @@ func checkEndpoints(t *rapid.T, state *events.State) {
 // TestManyPods holds that a slice holds 100 endpoints at most, and that one pod's readiness writes one slice.
 func TestManyPods(t *testing.T) {
 	const pods = 1050
-	w := transcript.NewWorld(registry(t), newEndpoints)
+	w := transcript.NewWorld(transcript.Registry(t), newEndpoints)
 	require.NoError(t, w.Apply([]byte("{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {clusterIP: None, selector: {app: web}, ports: [{port: 80}]}}")))
 	pod := func(i int) events.Ref {
 		return events.Ref{Resource: "pods", Namespace: "default", Name: fmt.Sprintf("p%04d", i)}

@@ -3,7 +3,11 @@ package transcript
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/schemas"
@@ -49,6 +53,15 @@ type waiting struct {
 	at    time.Time
 }
 
+var newRegistry = sync.OnceValues(schemas.NewRegistry)
+
+// Registry returns the kinds, which all the tests of a package share.
+func Registry(t require.TestingT) *schemas.Registry {
+	registry, err := newRegistry()
+	require.NoError(t, err)
+	return registry
+}
+
 // NewWorld returns an empty world with a seat for each of the deciders.
 func NewWorld(registry *schemas.Registry, deciders ...func() runner.Decider) *World {
 	w := &World{state: events.NewState(registry), now: Began}
@@ -62,6 +75,17 @@ func NewWorld(registry *schemas.Registry, deciders ...func() runner.Decider) *Wo
 
 // State returns the present. It never changes.
 func (w *World) State() *events.State { return w.state.Fork() }
+
+// Pods lists the pods of a namespace that want holds of, in order.
+func (w *World) Pods(namespace string, want func(*corev1.Pod) bool) []events.Ref {
+	var refs []events.Ref
+	for o := range w.state.All(events.GroupResource{Resource: "pods"}, namespace) {
+		if want(o.Typed().(*corev1.Pod)) {
+			refs = append(refs, o.Ref)
+		}
+	}
+	return refs
+}
 
 // Now returns the time.
 func (w *World) Now() time.Time { return w.now }
