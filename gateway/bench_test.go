@@ -10,16 +10,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
 )
 
 // BenchmarkCreate creates pods over the API, from several clients at once; client and gateway share the machine.
 func BenchmarkCreate(b *testing.B) {
 	c := newCluster(b)
-	config := *c.config
-	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf
-	client, err := kubernetes.NewForConfig(&config)
-	require.NoError(b, err)
+	client := c.speaking(b, runtime.ContentTypeProtobuf)
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

@@ -94,6 +94,16 @@ func (c *cluster) connect(t testing.TB) {
 	require.NoError(t, err)
 }
 
+// speaking returns a client that sends and asks for a format.
+func (c *cluster) speaking(t testing.TB, format string) kubernetes.Interface {
+	t.Helper()
+	config := *c.config
+	config.ContentType, config.AcceptContentTypes = format, format
+	client, err := kubernetes.NewForConfig(&config)
+	require.NoError(t, err)
+	return client
+}
+
 // do makes a plain request and returns the answer's code, header and body.
 func (c *cluster) do(t testing.TB, method, path, body string, headers ...string) (int, http.Header, string) {
 	t.Helper()

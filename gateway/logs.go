@@ -29,11 +29,7 @@ func (g *Gateway) log(r *request) error {
 	if err := checkLogOptions(options); err != nil {
 		return err
 	}
-	state, err := g.state(r)
-	if err != nil {
-		return err
-	}
-	o, err := find(state, r)
+	o, err := g.present(r)
 	if err != nil {
 		return err
 	}

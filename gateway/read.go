@@ -91,15 +91,20 @@ func parseResourceVersion(text string) (events.Revision, error) {
 
 // get answers with one object.
 func (g *Gateway) get(r *request) error {
-	state, err := g.state(r)
-	if err != nil {
-		return err
-	}
-	o, err := find(state, r)
+	o, err := g.present(r)
 	if err != nil {
 		return err
 	}
 	return g.answer(r, http.StatusOK, o.Typed())
+}
+
+// present returns the object that a reading request names, as of when it asks about.
+func (g *Gateway) present(r *request) (*events.Object, error) {
+	state, err := g.state(r)
+	if err != nil {
+		return nil, err
+	}
+	return find(state, r)
 }
 
 // find returns the object that r names, or the Status that says that there is none.

@@ -16,11 +16,7 @@ import (
 func (g *Gateway) scale(r *request) error {
 	switch r.Request().Method {
 	case http.MethodGet:
-		state, err := g.state(r)
-		if err != nil {
-			return err
-		}
-		o, err := find(state, r)
+		o, err := g.present(r)
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
@@ -53,11 +52,7 @@ func TestWatchTellsWhatHappens(t *testing.T) {
 	c := newCluster(t)
 	for _, format := range []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf} {
 		t.Run(format, func(t *testing.T) {
-			config := *c.config
-			config.ContentType, config.AcceptContentTypes = format, format
-			client, err := kubernetes.NewForConfig(&config)
-			require.NoError(t, err)
-			maps := client.CoreV1().ConfigMaps("default")
+			maps := c.speaking(t, format).CoreV1().ConfigMaps("default")
 			name := "map-" + format[len(format)-4:]
 			created, err := maps.Create(t.Context(), configMap(name, "1"), metav1.CreateOptions{})
 			require.NoError(t, err)

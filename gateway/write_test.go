@@ -35,11 +35,7 @@ func TestObjectsSurviveTheRoundTrip(t *testing.T) {
 	c := newCluster(t)
 	for _, format := range []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf} {
 		t.Run(format, func(t *testing.T) {
-			config := *c.config
-			config.ContentType, config.AcceptContentTypes = format, format
-			client, err := kubernetes.NewForConfig(&config)
-			require.NoError(t, err)
-			deployments := client.AppsV1().Deployments("default")
+			deployments := c.speaking(t, format).AppsV1().Deployments("default")
 			name := "web-" + format[len(format)-4:]
 
 			created, err := deployments.Create(t.Context(), deployment(name, 2), metav1.CreateOptions{})
