@@ -1,6 +1,8 @@
 package events
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -15,8 +17,8 @@ type part struct {
 }
 
 // Load folds events into a State that holds nothing yet: what applying them one by one comes to, but each object is decoded once, and on
-// all processors. It returns what had to be set aside. Of repeated notes only the newest are counted.
-func (s *State) Load(all []Event) (aside []SetAside) {
+// all processors. It returns what had to be set aside. The notes shown are those of recent, and of events outside of its window.
+func (s *State) Load(all []Event, recent Recent) (aside []SetAside) {
 	parts, aside := s.gather(all)
 	decode(parts)
 	for _, p := range parts {
@@ -26,7 +28,7 @@ func (s *State) Load(all []Event) (aside []SetAside) {
 		}
 		s.insert(p.object)
 	}
-	s.loadNotes(all)
+	s.loadNotes(all, recent)
 	return aside
 }
 
@@ -72,7 +74,7 @@ func decode(parts []*part) {
 // applyEach finds out which facet of a part can't be decoded, and applies the others.
 func (s *State) applyEach(p *part) (aside []SetAside) {
 	given := slices.DeleteFunc(slices.Clone(p.slot.facets[:]), func(e *Event) bool { return e == nil })
-	slices.SortFunc(given, func(a, b *Event) int { return int(a.Revision) - int(b.Revision) })
+	slices.SortFunc(given, func(a, b *Event) int { return cmp.Compare(a.Revision, b.Revision) })
 	revision, stored := s.revision, s.stored
 	for _, e := range given {
 		plain := *e
@@ -95,17 +97,48 @@ func (s *State) insert(o *Object) {
 	s.reindex(Change{New: o})
 }
 
-func (s *State) loadNotes(all []Event) {
-	noted := 0
-	first := len(all)
-	for first > 0 && noted < maxNotes {
-		if first--; all[first].Note != nil {
-			noted++
+// noteWindow is how many of the ledger's newest events are searched for notes when the present is loaded: most that carry one have been
+// followed by another event of their facet since.
+const noteWindow = 10_000
+
+// Recent is the events with notes among all from First to Last. The zero Recent is an empty window.
+type Recent struct {
+	First, Last Revision
+	Noted       []Event
+}
+
+// ReadRecent reads the notes of a ledger's newest events.
+func ReadRecent(ctx context.Context, ledger Ledger) (Recent, error) {
+	last, _, err := ledger.Last(ctx)
+	if err != nil || last == 0 {
+		return Recent{}, err
+	}
+	r := Recent{First: 1, Last: last}
+	if last > noteWindow {
+		r.First = last - noteWindow + 1
+	}
+	return r, ledger.Read(ctx, Query{From: r.First, To: r.Last}, func(e Event) bool {
+		if e.Note != nil {
+			e.Payload = nil
+			r.Noted = append(r.Noted, e)
+		}
+		return true
+	})
+}
+
+// loadNotes shows the newest notes, in order.
+func (s *State) loadNotes(all []Event, recent Recent) {
+	noted := make([]*Event, 0, len(recent.Noted))
+	for i := range recent.Noted {
+		noted = append(noted, &recent.Noted[i])
+	}
+	for i := range all {
+		if e := &all[i]; e.Note != nil && (e.Revision < recent.First || e.Revision > recent.Last) {
+			noted = append(noted, e)
 		}
 	}
-	for i := range all[first:] {
-		if e := &all[first+i]; e.Note != nil {
-			s.applyNote(e)
-		}
+	slices.SortStableFunc(noted, func(a, b *Event) int { return cmp.Compare(a.Revision, b.Revision) })
+	for _, e := range noted[max(0, len(noted)-maxNotes):] {
+		s.applyNote(e)
 	}
 }

@@ -31,6 +31,7 @@ type View struct {
 	moved    chan struct{} // closed at the next step
 	loaded   bool
 	loading  []Event // until then
+	recent   Recent  // read before
 	failed   error   // the last failure to follow, nil while it works
 	aside    []SetAside
 	asideAll int
@@ -61,7 +62,7 @@ func OpenView(ctx context.Context, ledger Ledger, registry *schemas.Registry) (*
 func (v *View) follow(ctx context.Context) {
 	start := Start{Present: true}
 	for ctx.Err() == nil {
-		err := v.ledger.Follow(ctx, start, v.step)
+		err := v.read(ctx, start)
 		v.mu.Lock()
 		v.failed = err
 		if v.loaded {
@@ -78,6 +79,20 @@ func (v *View) follow(ctx context.Context) {
 	}
 }
 
+// read follows the ledger from start, and reads what the present does not tell first.
+func (v *View) read(ctx context.Context, start Start) error {
+	if start.Present {
+		recent, err := ReadRecent(ctx, v.ledger)
+		if err != nil {
+			return err
+		}
+		v.mu.Lock()
+		v.recent = recent
+		v.mu.Unlock()
+	}
+	return v.ledger.Follow(ctx, start, v.step)
+}
+
 // step folds a batch and wakes who waits.
 func (v *View) step(b Batch) error {
 	v.mu.Lock()
@@ -85,8 +100,8 @@ func (v *View) step(b Batch) error {
 	if v.loaded {
 		b.SetAside = append(b.SetAside, v.fold(b.Events)...)
 	} else if v.loading = append(v.loading, b.Events...); b.Loaded {
-		b.SetAside = append(b.SetAside, v.state.Load(v.loading)...)
-		v.loading = nil
+		b.SetAside = append(b.SetAside, v.state.Load(v.loading, v.recent)...)
+		v.loading, v.recent = nil, Recent{}
 	}
 	v.asideAll += len(b.SetAside)
 	v.aside = append(v.aside, b.SetAside...)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wakehq/wake/agent/plan"
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/gateway"
 	"github.com/wakehq/wake/services/feed"
@@ -44,7 +45,7 @@ func docsCommand() *cobra.Command {
 // catalogue is every event type, by who writes it.
 func catalogue() []events.TypeDoc {
 	return slices.Concat(gateway.EventTypes, scheduler.EventTypes, replication.EventTypes, job.EventTypes, service.EventTypes,
-		garbage.EventTypes, namespace.EventTypes, node.EventTypes, feed.EventTypes)
+		garbage.EventTypes, namespace.EventTypes, node.EventTypes, feed.EventTypes, plan.EventTypes)
 }
 
 func printCatalogue(out io.Writer) error {

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	retryAfter = 500 * time.Millisecond // after a failure that isn't a conflict
-	maxRound   = 256                    // keys decided on one state before the ledger is looked at again
+	retryAfter = 500 * time.Millisecond // after a first failure that isn't a conflict; twice as long after each further one
+	maxRetry   = time.Minute
+	maxRound   = 256 // keys decided on one state before the ledger is looked at again
 )
 
 // Runner runs one decider.
@@ -42,7 +43,7 @@ func (r Runner) Run(ctx context.Context) error {
 	if r.Metrics == nil {
 		r.Metrics = noMetrics{}
 	}
-	serving := &run{Runner: r, queue: newQueue(), state: events.NewState(r.View.State().Registry())}
+	serving := &run{Runner: r, failures: map[events.Ref]int{}, queue: newQueue(), state: events.NewState(r.View.State().Registry())}
 	for {
 		err := serving.serve(ctx)
 		if !errors.Is(err, events.ErrTooOld) {
@@ -56,8 +57,9 @@ func (r Runner) Run(ctx context.Context) error {
 type run struct {
 	Runner
 	queue    *queue
-	state    *events.State   // what the decider has seen
-	appended events.Revision // own newest event: nothing is decided on a state before it
+	state    *events.State      // what the decider has seen
+	appended events.Revision    // own newest event: nothing is decided on a state before it
+	failures map[events.Ref]int // of a key since it last succeeded, conflicts left out
 }
 
 func (r *run) serve(ctx context.Context) error {
@@ -211,17 +213,20 @@ func (r *run) settle(it item, revision events.Revision, err error) {
 		return
 	}
 	r.appended = max(r.appended, revision)
+	delete(r.failures, it.key)
 }
 
-// fail asks for the key again: at once after a conflict, since the state that decides it anew is on its way, later after anything else.
+// fail asks for the key again: at once after a conflict, since the state that decides it anew is on its way, ever later after anything else.
 func (r *run) fail(it item, err error) {
 	conflict := errors.Is(err, events.ErrConflict)
 	r.Metrics.Failed(r.Decider.Name(), conflict)
-	at := time.Now().Add(retryAfter)
-	if conflict {
-		at = time.Now().Add(conflictAfter)
-	} else if !errors.Is(err, context.Canceled) {
-		r.Log.Error("a decision did not reach the ledger; it is tried again", "service", r.Decider.Name(), "key", it.key, "error", err)
+	wait := conflictAfter
+	if !conflict {
+		wait = min(maxRetry, retryAfter<<min(r.failures[it.key], 7))
+		r.failures[it.key]++
+		if !errors.Is(err, context.Canceled) {
+			r.Log.Error("a decision did not reach the ledger; it is tried again", "service", r.Decider.Name(), "key", it.key, "in", wait, "error", err)
+		}
 	}
-	r.queue.later(it.key, it.cause, at)
+	r.queue.later(it.key, it.cause, time.Now().Add(wait))
 }
