@@ -48,6 +48,7 @@ type Config struct {
 	ServiceCIDR netip.Prefix
 	Version     string       // of wake, as in "0.1.0"
 	Health      func() error // nil, or why the ledger refuses appends; may be nil itself
+	Metrics     http.Handler // serves /metrics; nil: nothing does
 	Log         *slog.Logger
 }
 
@@ -87,6 +88,9 @@ func (g *Gateway) routes() {
 		e.GET(path, g.health)
 	}
 	e.GET("/version", g.version)
+	if g.config.Metrics != nil {
+		e.GET("/metrics", echo.WrapHandler(g.config.Metrics))
+	}
 	g.discoveryRoutes(e)
 	api := ledgerapi.API{Ledger: g.config.Ledger, Registry: g.config.Registry, Past: g.past, View: g.config.View, Health: g.config.Health}
 	api.Register(e.Group(ledgerapi.Prefix))

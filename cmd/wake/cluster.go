@@ -159,13 +159,15 @@ func (c *cluster) run(ctx context.Context, ready func() error) error {
 	if err := gateway.Bootstrap(ctx, c.ledger, c.view, gateway.BootstrapConfig{API: address, ServiceCIDR: c.options.services}); err != nil {
 		return err
 	}
+	counts := newMetrics(c.view)
 	g, ctx := errgroup.WithContext(ctx)
 	api := gateway.New(gateway.Config{View: c.view, Ledger: c.ledger, Registry: c.registry, Authority: c.authority, Logs: c.line,
-		Hosts: []string{address.Addr().String(), "localhost", "kubernetes.default.svc"}, ServiceCIDR: c.options.services, Version: version(), Health: c.broker.Health, Log: c.log})
+		Hosts: []string{address.Addr().String(), "localhost", "kubernetes.default.svc"}, ServiceCIDR: c.options.services, Version: version(), Health: c.broker.Health,
+		Metrics: counts.handler(), Log: c.log})
 	g.Go(func() error { return api.Serve(ctx, c.listener) })
 	for _, decider := range c.deciders() {
 		g.Go(func() error {
-			return runner.Runner{Decider: decider, View: c.view, Ledger: c.ledger, Log: c.log}.Run(ctx)
+			return runner.Runner{Decider: decider, View: c.view, Ledger: c.ledger, Log: c.log, Metrics: counts}.Run(ctx)
 		})
 	}
 	nodes := feed.New(feed.Config{View: c.view, Ledger: c.ledger, Line: c.line, Log: c.log})
