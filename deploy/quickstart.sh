@@ -7,9 +7,9 @@ export PATH="$PWD/bin:$PATH"
 began=$SECONDS
 say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
 
-say "Building wake"
+say "Building wake (the first time takes some minutes: Kubernetes' libraries are compiled too)"
 go tool task --silent build
-say "Building the demo image wake.dev/demo:1 (FROM scratch, no registry)"
+say "Making the demo image wake.dev/demo:1 (one binary, no registry)"
 deploy/demo/build.sh 1
 
 say "wake up --detach"
