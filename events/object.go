@@ -109,7 +109,8 @@ func assign(typed runtime.Object, e *Event) error {
 			conditions = append(conditions, c)
 		}
 	}
-	pod.Status.Conditions = append(conditions, scheduled)
+	conditions = append(conditions, scheduled)
+	pod.Status.Conditions = conditions
 	return nil
 }
 
