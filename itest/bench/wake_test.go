@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -141,6 +142,20 @@ func (p *process) memory(field string) float64 {
 	}
 	require.FailNow(p.b, "the kernel does not tell "+field)
 	return 0
+}
+
+// processorTime is what the process has used so far.
+func (p *process) processorTime() time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.up.Process.Pid))
+	require.NoError(p.b, err)
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')'):]))
+	ticks := 0
+	for _, field := range fields[12:14] { // user and system time, in 1/100 s (proc(5))
+		n, err := strconv.Atoi(field)
+		require.NoError(p.b, err)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // inParallel does n things, some at a time.
