@@ -62,7 +62,7 @@ type Start struct {
 	After   Revision
 }
 
-// Batch is a run of consecutive deliveries.
+// Batch is a run of consecutive deliveries. Its events are the receiver's to keep.
 type Batch struct {
 	Events   []Event
 	SetAside []SetAside

@@ -18,7 +18,7 @@ type part struct {
 
 // Load folds events into a State that holds nothing yet: what applying them one by one comes to, but each object is decoded once, and on
 // all processors. It returns what had to be set aside. The notes shown are those of recent, and of events outside of its window.
-func (s *State) Load(all []Event, recent Recent) (aside []SetAside) {
+func (s *State) Load(all []*Event, recent Recent) (aside []SetAside) {
 	parts, aside := s.gather(all)
 	decode(parts)
 	for _, p := range parts {
@@ -33,10 +33,9 @@ func (s *State) Load(all []Event, recent Recent) (aside []SetAside) {
 }
 
 // gather files events under their objects, in the order in which the objects first come up.
-func (s *State) gather(all []Event) (parts []*part, aside []SetAside) {
+func (s *State) gather(all []*Event) (parts []*part, aside []SetAside) {
 	byRef := make(map[Ref]*part, len(all))
-	for i := range all {
-		e := &all[i]
+	for _, e := range all {
 		s.Advance(e.Revision)
 		s.stored = e.Stored
 		p, known := byRef[e.Ref]
@@ -127,13 +126,13 @@ func ReadRecent(ctx context.Context, ledger Ledger) (Recent, error) {
 }
 
 // loadNotes shows the newest notes, in order.
-func (s *State) loadNotes(all []Event, recent Recent) {
+func (s *State) loadNotes(all []*Event, recent Recent) {
 	noted := make([]*Event, 0, len(recent.Noted))
 	for i := range recent.Noted {
 		noted = append(noted, &recent.Noted[i])
 	}
-	for i := range all {
-		if e := &all[i]; e.Note != nil && (e.Revision < recent.First || e.Revision > recent.Last) {
+	for _, e := range all {
+		if e.Note != nil && (e.Revision < recent.First || e.Revision > recent.Last) {
 			noted = append(noted, e)
 		}
 	}

@@ -30,9 +30,9 @@ type View struct {
 	floor    Revision      // changes after it are held
 	moved    chan struct{} // closed at the next step
 	loaded   bool
-	loading  []Event // until then
-	recent   Recent  // read before
-	failed   error   // the last failure to follow, nil while it works
+	loading  []*Event // until then
+	recent   Recent   // read before
+	failed   error    // the last failure to follow, nil while it works
 	aside    []SetAside
 	asideAll int
 }
@@ -99,9 +99,14 @@ func (v *View) step(b Batch) error {
 	defer v.mu.Unlock()
 	if v.loaded {
 		b.SetAside = append(b.SetAside, v.fold(b.Events)...)
-	} else if v.loading = append(v.loading, b.Events...); b.Loaded {
-		b.SetAside = append(b.SetAside, v.state.Load(v.loading, v.recent)...)
-		v.loading, v.recent = nil, Recent{}
+	} else {
+		for i := range b.Events {
+			v.loading = append(v.loading, &b.Events[i])
+		}
+		if b.Loaded {
+			b.SetAside = append(b.SetAside, v.state.Load(v.loading, v.recent)...)
+			v.loading, v.recent = nil, Recent{}
+		}
 	}
 	v.asideAll += len(b.SetAside)
 	v.aside = append(v.aside, b.SetAside...)
