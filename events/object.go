@@ -101,8 +101,7 @@ func assign(typed runtime.Object, e *Event) error {
 		return err
 	}
 	pod.Spec.NodeName = placement.Node
-	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(e.At.Truncate(time.Second)),
-		ObservedGeneration: pod.Generation}
+	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(e.At.Truncate(time.Second))}
 	conditions := make([]corev1.PodCondition, 0, len(pod.Status.Conditions)+1)
 	for _, c := range pod.Status.Conditions {
 		if c.Type != corev1.PodScheduled {
