@@ -2,6 +2,7 @@ package events
 
 import (
 	"iter"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,11 +43,19 @@ func (s *State) Indexed(index Index, key string) iter.Seq[*Object] {
 
 func (s *State) reindex(c Change) {
 	for index, file := range indexers {
-		if c.Old != nil {
-			file(c.Old, func(key string) { s.writableIndex(index).Delete(indexKey(key, c.Old.Ref)) })
-		}
+		kept := make([]string, 0, 2) // most objects stay where they were filed
 		if c.New != nil {
-			file(c.New, func(key string) { s.writableIndex(index).Set(indexKey(key, c.New.Ref), c.New) })
+			file(c.New, func(key string) {
+				kept = append(kept, key)
+				s.writableIndex(index).Set(indexKey(key, c.New.Ref), c.New)
+			})
+		}
+		if c.Old != nil {
+			file(c.Old, func(key string) {
+				if !slices.Contains(kept, key) {
+					s.writableIndex(index).Delete(indexKey(key, c.Old.Ref))
+				}
+			})
 		}
 	}
 }
