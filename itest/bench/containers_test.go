@@ -58,7 +58,7 @@ func BenchmarkContainers(b *testing.B) {
 func (p *process) runPods(client kubernetes.Interface) time.Duration {
 	d := createDeployment(p.b, client)
 	defer deleteDeployment(p, client, d)
-	done := watchPods(p.b, client, podsToRun, isReady)
+	done := watchPods(p.b, client, podsToRun, "", isReady)
 	began := time.Now()
 	_, err := client.AppsV1().Deployments(d.Namespace).Patch(p.b.Context(), d.Name, types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, podsToRun),
 		metav1.PatchOptions{}, "scale")
