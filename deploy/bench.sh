@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Measures what docs/benchmarks.md tells of, one part after the other: give a pattern to measure some only, as in deploy/bench.sh Deployment.
+# COUNT (3) is how often each is measured; take the medians. What runs beside it on the machine counts too, so the load is shown.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/bin:$PATH"
+only=${1:-.}
+count=${COUNT:-3}
+
+measure() {
+    printf '\n\033[1m==> %s\033[0m (load %s)\n' "$1" "$(cut -d' ' -f1-3 /proc/loadavg)"
+    go test -run '^$' -bench "$3" -benchtime "${4:-1x}" -count "$count" -timeout 30m "$2" | grep -E '^(Benchmark|---|FAIL|panic)|^ +.*(Error|error):'
+}
+
+[[ Append =~ $only ]] && measure "Appending, beside the raw broker (of-raw: ours to its, more is better)" ./events/jetstream 'BenchmarkAppend' 5x
+[[ Follow =~ $only ]] && measure "Following and folding, beside a raw consumer (of-raw: more is better)" ./events/jetstream 'BenchmarkFollow'
+[[ Restart =~ $only ]] && measure "Loading 100,000 objects" ./events/jetstream 'BenchmarkRestart'
+[[ Restart =~ $only ]] && measure "wake up again, with 100,000 objects" ./itest/bench 'BenchmarkRestart'
+[[ Scheduler =~ $only ]] && measure "Scheduling 10,000 pods on 5,000 nodes" ./itest/bench 'BenchmarkScheduler'
+[[ Deployment =~ $only ]] && measure "A Deployment from 0 to 5,000 replicas on 5,000 nodes, over the API" ./itest/bench 'BenchmarkDeployment'
+[[ Containers =~ $only ]] && measure "30 pods on Docker Engine, beside docker run of their 60 containers (of-raw: less is better)" ./itest/bench 'BenchmarkContainers'
+[[ Idle =~ $only ]] && measure "wake up, idle for a minute" ./itest/bench 'BenchmarkIdle'
+exit 0
