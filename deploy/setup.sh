@@ -14,6 +14,12 @@ command -v nft >/dev/null || missing+=(nftables)
 command -v conntrack >/dev/null || missing+=(conntrack)
 command -v ip >/dev/null || missing+=(iproute2)
 command -v curl >/dev/null || missing+=(curl)
+# systemd mounts the control groups; elsewhere something else must.
+bare=false
+if [ ! -d /run/systemd/system ] && ! mountpoint -q /sys/fs/cgroup; then
+	bare=true
+	command -v cgroupfs-mount >/dev/null || missing+=(cgroupfs-mount)
+fi
 if [ ${#missing[@]} -gt 0 ]; then
 	command -v apt-get >/dev/null || fail "missing: ${missing[*]}; install them with your distribution's package manager"
 	say "Installing ${missing[*]}"
@@ -31,6 +37,7 @@ if [ -d /run/systemd/system ]; then
 	systemctl start docker
 else
 	mkdir -p /var/log
+	if $bare; then cgroupfs-mount; fi
 	setsid nohup dockerd >>/var/log/dockerd.log 2>&1 </dev/null &
 fi
 for _ in $(seq 150); do
