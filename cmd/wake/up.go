@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/wakehq/wake/services/service"
 )
 
 // upOptions are the flags of "wake up".
@@ -54,7 +56,7 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	f.StringVar(&o.listen, "listen", "127.0.0.1:6443", "address of the API")
 	f.StringVar(&o.identity.Node, "node-name", host, "name of this machine's node")
 	f.StringVar(&o.identity.PodCIDR, "pod-cidr", "", "a network of their own for the pods, such as 10.244.0.0/24 (default: Docker's bridge, on which containers start faster)")
-	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", "10.96.0.0/16", "addresses of the services")
+	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services")
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it in the background and return when it is ready")
