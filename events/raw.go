@@ -1,0 +1,106 @@
+package events
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"slices"
+	"time"
+)
+
+// Raw is an event as it is stored, nothing of it understood yet. Archives and proofs are made of it, so that they hold for events that
+// this code can't read, too.
+type Raw struct {
+	Revision Revision
+	Stored   time.Time // by the broker's clock, to the nanosecond
+	Subject  string
+	Header   []HeaderField // ordered by name; without those that are the broker's own (Nats-…)
+	Payload  []byte
+}
+
+// HeaderField is one header of a Raw.
+type HeaderField struct{ Name, Value string }
+
+// RawReader hands out events as they are stored. Every stored event is given, understood or not, in ascending order.
+type RawReader interface {
+	// ReadRaw calls yield with the events from From to To (inclusive; To 0 is up to the end that there was at the beginning) until yield returns
+	// false. A revision that the ledger should hold and doesn't is left out: the receiver must see to it that revisions are contiguous. ErrTooOld if from
+	// lies before the first that is held.
+	ReadRaw(ctx context.Context, from, to Revision, yield func(Raw) bool) error
+
+	// Bounds returns the first and the last revision held. An empty ledger gives 0, 0 (or n+1, n if everything up to n was trimmed).
+	Bounds(ctx context.Context) (first, last Revision, err error)
+}
+
+// Trimmer drops the oldest events of a ledger for good. Whoever calls it has archived them.
+type Trimmer interface {
+	// Trim drops the events up to and including revision.
+	Trim(ctx context.Context, revision Revision) error
+}
+
+// RawOf returns e as a ledger stores it.
+func RawOf(e *Event) Raw {
+	r := Raw{Revision: e.Revision, Stored: e.Stored, Subject: Subject(e.Facet, e.Ref), Payload: e.Payload}
+	EachHeader(e, func(name, value string) { r.Header = append(r.Header, HeaderField{name, value}) })
+	slices.SortFunc(r.Header, func(a, b HeaderField) int { return cmp.Compare(a.Name, b.Name) })
+	return r
+}
+
+// Get returns the value of a header, "" if there is none.
+func (r *Raw) Get(name string) string {
+	for i := range r.Header {
+		if r.Header[i].Name == name {
+			return r.Header[i].Value
+		}
+	}
+	return ""
+}
+
+// Event reads r. An error means that the event must be set aside.
+func (r *Raw) Event() (Event, error) {
+	e, err := Decode(r.Subject, r.Get, r.Payload)
+	if err != nil {
+		return Event{}, err
+	}
+	e.Revision, e.Stored = r.Revision, r.Stored.UTC()
+	return e, nil
+}
+
+// Digest is a SHA-256: of an event, or of a chain of them.
+type Digest [sha256.Size]byte
+
+// String gives d in hexadecimal.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// Digest returns what identifies r: its revision, time, subject, headers and payload, each with its length before it.
+func (r *Raw) Digest() Digest {
+	size := 8 + 8 + 4 + len(r.Subject) + 4 + 4 + len(r.Payload)
+	for i := range r.Header {
+		size += 8 + len(r.Header[i].Name) + len(r.Header[i].Value)
+	}
+	b := make([]byte, 0, size)
+	text := func(s string) {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
+	}
+	b = binary.BigEndian.AppendUint64(b, r.Revision)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Stored.UnixNano()))
+	text(r.Subject)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Header)))
+	for i := range r.Header {
+		text(r.Header[i].Name)
+		text(r.Header[i].Value)
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Payload)))
+	return sha256.Sum256(append(b, r.Payload...))
+}
+
+// Link returns the chain that d, the digest of the next event, makes of chain. The chain before the first event is the zero Digest.
+func (chain Digest) Link(d Digest) Digest {
+	var both [2 * sha256.Size]byte
+	copy(both[:], chain[:])
+	copy(both[sha256.Size:], d[:])
+	return sha256.Sum256(both[:])
+}
