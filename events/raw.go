@@ -18,6 +18,10 @@ type Raw struct {
 	Subject  string
 	Header   []HeaderField // ordered by name; without those that are the broker's own (Nats-…)
 	Payload  []byte
+
+	// Kept is the digest of the payload as it was stored, where Payload is less than that: an archive thinned it (Payload is empty then), or an export
+	// left out what is secret. Nil for a whole event. Everything but the payload is always whole.
+	Kept *Digest
 }
 
 // HeaderField is one header of a Raw.
@@ -74,9 +78,25 @@ type Digest [sha256.Size]byte
 // String gives d in hexadecimal.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
-// Digest returns what identifies r: its revision, time, subject, headers and payload, each with its length before it.
+// PayloadDigest returns the digest of r's payload as it was stored.
+func (r *Raw) PayloadDigest() Digest {
+	if r.Kept != nil {
+		return *r.Kept
+	}
+	return sha256.Sum256(r.Payload)
+}
+
+// Without returns r with another payload, which says less; its Digest stays the same.
+func (r *Raw) Without(payload []byte) Raw {
+	less, kept := *r, r.PayloadDigest()
+	less.Payload, less.Kept = payload, &kept
+	return less
+}
+
+// Digest returns what identifies r: that of its revision, time, subject and headers, each with its length before it, and of its payload's digest. So it
+// is the same for an event whose payload isn't whole any more, and still proves everything else about it.
 func (r *Raw) Digest() Digest {
-	size := 8 + 8 + 4 + len(r.Subject) + 4 + 4 + len(r.Payload)
+	size := 8 + 8 + 4 + len(r.Subject) + 4 + sha256.Size
 	for i := range r.Header {
 		size += 8 + len(r.Header[i].Name) + len(r.Header[i].Value)
 	}
@@ -93,8 +113,8 @@ func (r *Raw) Digest() Digest {
 		text(r.Header[i].Name)
 		text(r.Header[i].Value)
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Payload)))
-	return sha256.Sum256(append(b, r.Payload...))
+	payload := r.PayloadDigest()
+	return sha256.Sum256(append(b, payload[:]...))
 }
 
 // Link returns the chain that d, the digest of the next event, makes of chain. The chain before the first event is the zero Digest.
