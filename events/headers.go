@@ -35,6 +35,8 @@ const (
 // maxChangedBytes bounds the changed paths: subject and headers together should stay well under NATS' 4 KiB control line.
 const maxChangedBytes = 1024
 
+const moreChanged = "…"
+
 // EachHeader calls set with every header of e.
 func EachHeader(e *Event, set func(name, value string)) {
 	text := func(name, value string) {
@@ -83,7 +85,8 @@ func contentType(f Facet) string {
 func joinChanged(paths []string) string {
 	joined := strings.Join(paths, ",")
 	if len(joined) > maxChangedBytes {
-		joined = joined[:strings.LastIndexByte(joined[:maxChangedBytes], ',')+1] + "…"
+		// With the mark it must fit again, so that an event that was read is written as it was.
+		joined = joined[:strings.LastIndexByte(joined[:maxChangedBytes-len(moreChanged)], ',')+1] + moreChanged
 	}
 	return joined
 }

@@ -48,6 +48,8 @@ func Run(t *testing.T, open Open) {
 		"set aside":                   setAside,
 		"cancelled":                   cancelled,
 		"names of all sorts of bytes": oddNames,
+		"read as stored":              rawReading,
+		"trim":                        trims,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

@@ -43,12 +43,14 @@ type from struct {
 	sequence uint64 // the first; ignored if present
 	present  bool   // the last message per subject
 	filters  []string
+	raw      bool // messages are wanted as they are
 }
 
 // delivery is what came since the last take.
 type delivery struct {
 	batch events.Batch
-	count uint64 // messages
+	raw   []events.Raw // instead, for who wants messages as they are
+	count uint64       // messages
 	flow  []string
 	alive bool // a heartbeat came: there was nothing more
 	lost  bool // a message or the connection is missing
@@ -59,6 +61,7 @@ type delivery struct {
 type consumer struct {
 	ledger  *Ledger
 	name    string
+	raw     bool
 	sub     *nats.Subscription
 	pending uint64 // messages that there were when it was made
 	status  chan nats.Status
@@ -71,7 +74,7 @@ type consumer struct {
 
 // consume makes a consumer. The caller closes it.
 func (l *Ledger) consume(ctx context.Context, start from) (*consumer, error) {
-	c := &consumer{ledger: l, name: l.ids.Next(), arrived: make(chan struct{}, 1)}
+	c := &consumer{ledger: l, name: l.ids.Next(), raw: start.raw, arrived: make(chan struct{}, 1)}
 	c.name = strings.ReplaceAll(c.name, ".", "-")
 	inbox := nats.NewInbox()
 	config := map[string]any{
@@ -155,6 +158,10 @@ func (c *consumer) message(msg *nats.Msg) {
 	}
 	c.sequence = meta.consumer
 	c.got.count++
+	if c.raw {
+		c.got.raw = append(c.got.raw, rawMessage(msg, meta))
+		return
+	}
 	decode(&c.got.batch, msg.Subject, msg, meta.stream, time.Unix(0, meta.nanoseconds))
 }
 

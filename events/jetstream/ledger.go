@@ -46,11 +46,7 @@ func Open(ctx context.Context, conn *nats.Conn, config Config) (*Ledger, error) 
 	if err != nil {
 		return nil, fmt.Errorf("opening the ledger: %w", err)
 	}
-	_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: StreamName, Subjects: []string{events.SubjectPrefix + ".>"}, Storage: jetstream.FileStorage, Replicas: cmp.Or(config.Replicas, 1),
-		Retention: jetstream.LimitsPolicy, Duplicates: duplicates, AllowDirect: true, AllowAtomicPublish: true, DenyDelete: true, DenyPurge: true,
-	})
-	if err != nil {
+	if err := createStream(ctx, js, config); err != nil {
 		return nil, fmt.Errorf("opening the ledger's stream %s: %w", StreamName, err)
 	}
 	l := &Ledger{conn: conn, ids: events.NewIDs(rand.Text()[:12]), inbox: nats.NewInbox() + ".", pipelines: map[uint64]*pipeline{}}
@@ -61,6 +57,24 @@ func Open(ctx context.Context, conn *nats.Conn, config Config) (*Ledger, error) 
 		return nil, errors.Join(fmt.Errorf("opening the ledger: %w", err), l.acks.Unsubscribe())
 	}
 	return l, nil
+}
+
+// createStream makes the stream or brings it up to date. Single events can't be deleted from it; only the oldest can be trimmed.
+func createStream(ctx context.Context, js jetstream.JetStream, config Config) error {
+	wanted := jetstream.StreamConfig{
+		Name: StreamName, Subjects: []string{events.SubjectPrefix + ".>"}, Storage: jetstream.FileStorage, Replicas: cmp.Or(config.Replicas, 1),
+		Retention: jetstream.LimitsPolicy, Duplicates: duplicates, AllowDirect: true, AllowAtomicPublish: true, DenyDelete: true,
+	}
+	_, err := js.CreateOrUpdateStream(ctx, wanted)
+	if err == nil {
+		return nil
+	}
+	// The broker never takes back that a stream can't be purged. One that was made so is used as it is: it grows, and Trim says why.
+	if existing, infoErr := js.Stream(ctx, StreamName); infoErr == nil && existing.CachedInfo().Config.DenyPurge {
+		wanted.DenyPurge = true
+		_, err = js.UpdateStream(ctx, wanted)
+	}
+	return err
 }
 
 // Close implements events.Ledger. Appends under way end with an error.

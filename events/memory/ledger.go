@@ -3,6 +3,8 @@ package memory
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -19,18 +21,31 @@ type Ledger struct {
 	ids    *events.IDs
 	faults *dice
 
-	mu     sync.Mutex
-	log    []record // of revision i+1
-	last   map[slot]events.Revision
-	moved  chan struct{} // closed at the next append
-	closed bool
+	mu      sync.Mutex
+	log     []record        // of revision trimmed+i+1
+	trimmed events.Revision // the last that isn't held any more
+	last    map[slot]events.Revision
+	moved   chan struct{} // closed at the next append
+	closed  bool
 }
 
 // record is an event, or what was set aside.
 type record struct {
-	event  events.Event
-	aside  *events.SetAside
-	stored time.Time
+	event events.Event
+	aside *events.SetAside
+	raw   events.Raw
+}
+
+// end returns the last revision. The caller holds l.mu.
+func (l *Ledger) end() events.Revision { return l.trimmed + events.Revision(len(l.log)) }
+
+// after returns the records after a revision, at most up to another. The caller holds l.mu.
+func (l *Ledger) after(revision, to events.Revision) []record {
+	from := max(revision, l.trimmed)
+	if to = min(to, l.end()); to <= from {
+		return nil
+	}
+	return l.log[from-l.trimmed : to-l.trimmed]
 }
 
 // slot is a facet of an object.
@@ -111,16 +126,13 @@ func (l *Ledger) store(proposals []events.Proposal) (events.Revision, error) {
 		events.EachHeader(e, func(name, value string) { header[name] = value })
 		l.add(events.Subject(e.Facet, e.Ref), header, slices.Clone(e.Payload))
 	}
-	return events.Revision(len(l.log)), nil
+	return l.end(), nil
 }
 
 // appended returns the revision of the last proposal if it is in the ledger: the event after the one that it expects is it.
 func (l *Ledger) appended(proposals []events.Proposal) events.Revision {
 	p := &proposals[len(proposals)-1]
-	if p.Expect > events.Revision(len(l.log)) {
-		return 0
-	}
-	for _, r := range l.log[p.Expect:] {
+	for _, r := range l.after(p.Expect, l.end()) {
 		if r.aside == nil && r.event.Facet == p.Facet && r.event.Ref == p.Ref {
 			if r.event.ID == p.ID {
 				return r.event.Revision
@@ -132,14 +144,14 @@ func (l *Ledger) appended(proposals []events.Proposal) events.Revision {
 }
 
 func (l *Ledger) add(subject string, header map[string]string, payload []byte) {
-	revision := events.Revision(len(l.log) + 1)
-	r := record{stored: time.Now().UTC()}
-	e, err := events.Decode(subject, func(name string) string { return header[name] }, payload)
-	if err != nil {
+	revision := l.end() + 1
+	r := record{raw: events.Raw{Revision: revision, Stored: time.Now().UTC(), Subject: subject, Payload: payload}}
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		r.raw.Header = append(r.raw.Header, events.HeaderField{Name: name, Value: header[name]})
+	}
+	var err error
+	if r.event, err = r.raw.Event(); err != nil {
 		r.aside = &events.SetAside{Revision: revision, Subject: subject, Reason: err.Error()}
-	} else {
-		e.Revision, e.Stored = revision, r.stored
-		r.event = e
 	}
 	if facet, ref, err := events.ParseSubject(subject); err == nil {
 		l.last[slot{facet, ref}] = revision
@@ -160,8 +172,11 @@ func (l *Ledger) Raw(subject string, header map[string]string, payload []byte) e
 // Follow implements events.Ledger.
 func (l *Ledger) Follow(ctx context.Context, start events.Start, deliver func(events.Batch) error) error {
 	l.mu.Lock()
-	end := events.Revision(len(l.log))
+	end, trimmed := l.end(), l.trimmed
 	l.mu.Unlock()
+	if start.After < trimmed && !start.Present {
+		return fmt.Errorf("following after revision %d, the oldest held is %d: %w", start.After, trimmed+1, events.ErrTooOld)
+	}
 	if start.After > end && !start.Present {
 		return fmt.Errorf("following after revision %d, the ledger ends at %d: is it another ledger?", start.After, end)
 	}
@@ -179,7 +194,8 @@ func (l *Ledger) Follow(ctx context.Context, start events.Start, deliver func(ev
 	for {
 		l.faults.stall(ctx)
 		l.mu.Lock()
-		records, moved := l.log[at:min(at+maxBatchEvents, events.Revision(len(l.log)))], l.moved
+		at = max(at, l.trimmed) // as the broker does: who is overtaken by a trim misses what it took
+		records, moved := l.after(at, at+maxBatchEvents), l.moved
 		l.mu.Unlock()
 		if err := ctx.Err(); err != nil {
 			return err
@@ -214,7 +230,7 @@ func batch(records []record) (b events.Batch) {
 
 func (l *Ledger) present(end events.Revision) events.Batch {
 	l.mu.Lock()
-	records := l.log[:end]
+	records := l.after(0, end)
 	l.mu.Unlock()
 	b := batch(lastPerFacet(records))
 	b.Revision, b.Loaded = end, true
@@ -226,14 +242,8 @@ func lastPerFacet(records []record) []record {
 	seen := map[string]bool{}
 	var out []record
 	for _, r := range slices.Backward(records) {
-		subject := ""
-		if r.aside != nil {
-			subject = r.aside.Subject
-		} else {
-			subject = events.Subject(r.event.Facet, r.event.Ref)
-		}
-		if !seen[subject] {
-			seen[subject] = true
+		if !seen[r.raw.Subject] {
+			seen[r.raw.Subject] = true
 			out = append(out, r)
 		}
 	}
@@ -243,12 +253,13 @@ func lastPerFacet(records []record) []record {
 
 // Read implements events.Ledger.
 func (l *Ledger) Read(ctx context.Context, q events.Query, yield func(events.Event) bool) error {
-	l.mu.Lock()
-	records := l.log
-	l.mu.Unlock()
-	if q.To != 0 {
-		records = records[:min(q.To, events.Revision(len(records)))]
+	to := q.To
+	if to == 0 {
+		to = math.MaxUint64
 	}
+	l.mu.Lock()
+	records := l.after(0, to)
+	l.mu.Unlock()
 	if q.LastPerFacet {
 		records = lastPerFacet(records)
 	}
@@ -271,16 +282,16 @@ func (l *Ledger) Last(context.Context) (events.Revision, time.Time, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.log) == 0 {
-		return 0, time.Time{}, nil
+		return l.trimmed, time.Time{}, nil
 	}
-	return events.Revision(len(l.log)), l.log[len(l.log)-1].stored, nil
+	return l.end(), l.log[len(l.log)-1].raw.Stored, nil
 }
 
 // RevisionAt implements events.Ledger.
 func (l *Ledger) RevisionAt(_ context.Context, t time.Time) (events.Revision, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return events.Revision(sort.Search(len(l.log), func(i int) bool { return l.log[i].stored.After(t) })), nil
+	return l.trimmed + events.Revision(sort.Search(len(l.log), func(i int) bool { return l.log[i].raw.Stored.After(t) })), nil
 }
 
 // Close implements events.Ledger: what is in the ledger can still be read.
