@@ -50,24 +50,24 @@ func TestBeginAgainShowsOnlyWhatDiffers(t *testing.T) {
 		return o
 	}
 	accounts := accountant{}
-	r := &run{Runner: Runner{Decider: accounts}, queue: newQueue(), state: events.NewState(registry)}
+	seat := NewSeat(accounts, registry)
 	for _, name := range []string{"ended", "changed", "same"} {
 		apply(events.Create(state, config(name), "ConfigMapCreated"))
 	}
-	r.begin(state.Fork())
+	seat.Begin(state.Fork())
 	require.Equal(t, accountant{"ended": 1, "changed": 1, "same": 1}, accounts)
 	for range 3 {
-		_, _ = r.queue.take()
+		_, _ = seat.Take()
 	}
 
 	apply(events.Remove(object("ended"), "ConfigMapDeleted"))
 	apply(events.Alter(object("changed"), config("changed"), "ConfigMapChanged"))
 	apply(events.Create(state, config("new"), "ConfigMapCreated"))
-	r.begin(state.Fork())
+	seat.Begin(state.Fork())
 	require.Equal(t, accountant{"ended": 0, "changed": 1, "same": 1, "new": 1}, accounts)
 	var asked []string
-	for it, ok := r.queue.take(); ok; it, ok = r.queue.take() {
-		asked = append(asked, it.key.Name)
+	for turn, ok := seat.Take(); ok; turn, ok = seat.Take() {
+		asked = append(asked, turn.Key.Name)
 	}
 	require.Equal(t, []string{"ended", "changed", "new"}, asked)
 }

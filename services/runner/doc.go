@@ -7,4 +7,5 @@
 //   - Each event names the decision that it comes from: actor, key, basis (the state's revision), the time taken as now, and its cause.
 //   - Two runners with the same decider on one ledger are safe: guards let one of them win.
 //   - A decider that panics costs its key a delay, not the process its life.
+//   - A Seat is all of this but the clock, the ledger and the goroutine, so that whatever drives deciders in another time drives the same code.
 package runner

@@ -14,26 +14,21 @@ const conflictAfter = 5 * time.Millisecond
 
 // queue holds the keys to be decided, in the order in which they were asked for, each once, and those to be looked at later.
 type queue struct {
-	waiting []item
+	waiting []Turn
 	pending map[events.Ref]int // index into waiting, counted from base
 	base    int
 	delayed map[events.Ref]delay
 	next    *btree.BTreeG[delay] // all of delayed, the earliest first
 }
 
-type item struct {
-	key   events.Ref
-	cause Cause
-}
-
 type delay struct {
-	item
+	Turn
 	at time.Time
 }
 
 // isBefore orders by time; keys of the same time have some order.
 func (d delay) isBefore(other delay) bool {
-	a, b := d.key, other.key
+	a, b := d.Key, other.Key
 	return cmp.Or(d.at.Compare(other.at), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Resource, b.Resource),
 		cmp.Compare(a.Group, b.Group)) < 0
 }
@@ -45,36 +40,36 @@ func newQueue() *queue {
 // add asks for key. The newest cause counts.
 func (q *queue) add(key events.Ref, cause Cause) {
 	if i, ok := q.pending[key]; ok {
-		if it := &q.waiting[i-q.base]; cause.Revision > it.cause.Revision {
-			it.cause = cause
+		if turn := &q.waiting[i-q.base]; cause.Revision > turn.Cause.Revision {
+			turn.Cause = cause
 		}
 		return
 	}
 	q.pending[key] = q.base + len(q.waiting)
-	q.waiting = append(q.waiting, item{key, cause})
+	q.waiting = append(q.waiting, Turn{key, cause})
 }
 
-// take returns the next key. What was to be looked at later is forgotten: the decision names a new time.
-func (q *queue) take() (item, bool) {
+// take returns the next key. What was to be looked at later is forgotten.
+func (q *queue) take() (Turn, bool) {
 	if len(q.waiting) == 0 {
-		return item{}, false
+		return Turn{}, false
 	}
-	it := q.waiting[0]
+	turn := q.waiting[0]
 	q.waiting = q.waiting[1:]
 	q.base++
-	delete(q.pending, it.key)
-	q.forget(it.key)
-	return it, true
+	delete(q.pending, turn.Key)
+	q.forget(turn.Key)
+	return turn, true
 }
 
-// later asks for key at a time, or earlier if that was asked for already.
-func (q *queue) later(key events.Ref, cause Cause, at time.Time) {
-	if d, ok := q.delayed[key]; ok && d.at.Before(at) {
+// later asks for a key at a time, or earlier if that was asked for already.
+func (q *queue) later(turn Turn, at time.Time) {
+	if d, ok := q.delayed[turn.Key]; ok && d.at.Before(at) {
 		return
 	}
-	q.forget(key)
-	d := delay{item{key, cause}, at}
-	q.delayed[key] = d
+	q.forget(turn.Key)
+	d := delay{turn, at}
+	q.delayed[turn.Key] = d
 	q.next.Set(d)
 }
 
@@ -88,18 +83,13 @@ func (q *queue) forget(key events.Ref) {
 // due asks for the delayed keys whose time has come.
 func (q *queue) due(now time.Time) {
 	for d, ok := q.next.Min(); ok && !d.at.After(now); d, ok = q.next.Min() {
-		q.forget(d.key)
-		q.add(d.key, d.cause)
+		q.forget(d.Key)
+		q.add(d.Key, d.Cause)
 	}
 }
 
-// timer fires at once if a key waits and may be decided, else when the next one is due.
-func (q *queue) timer(decidable bool) *time.Timer {
-	if decidable && len(q.waiting) > 0 {
-		return time.NewTimer(0)
-	}
-	if d, ok := q.next.Min(); ok {
-		return time.NewTimer(time.Until(d.at))
-	}
-	return time.NewTimer(time.Hour)
+// earliest returns when the first of the delayed keys is due.
+func (q *queue) earliest() (time.Time, bool) {
+	d, ok := q.next.Min()
+	return d.at, ok
 }

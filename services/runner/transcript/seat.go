@@ -3,99 +3,70 @@ package transcript
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/services/runner"
 )
 
+// Seat is a running copy of a decider: a runner's, which looks and decides when the test says so.
+type Seat struct {
+	world *World
+	fresh func() runner.Decider
+	seat  *runner.Seat
+	seen  int // entries of the world
+	// Lost counts the groups and single proposals that a guard refused.
+	Lost int
+}
+
 // Restart replaces the decider by a new one, which knows only the present, as after a kill.
 func (s *Seat) Restart() {
-	s.decider, s.waiting, s.later = s.fresh(), nil, nil
-	s.state, s.seen = s.world.State(), len(s.world.entries)
-	for _, gr := range s.state.Resources() {
-		for o := range s.state.All(gr, "") {
-			s.see(events.Change{Revision: o.Revision(), Event: o.Newest(), New: o})
-		}
-	}
+	s.seat = runner.NewSeat(s.fresh(), s.world.state.Registry())
+	s.seat.Begin(s.world.State())
+	s.seen = len(s.world.entries)
 }
 
 // Look shows the decider everything that has happened since it last looked.
 func (s *Seat) Look() {
-	fresh := s.world.entries[s.seen:]
+	var changes []events.Change
+	for _, entry := range s.world.entries[s.seen:] {
+		changes = append(changes, entry.Changes...)
+	}
+	if s.seen < len(s.world.entries) {
+		s.seat.See(changes, s.world.State())
+	}
 	s.seen = len(s.world.entries)
-	if len(fresh) > 0 {
-		s.state = s.world.State()
-	}
-	for _, entry := range fresh {
-		for _, change := range entry.Changes {
-			s.see(change)
-		}
-	}
-	s.later = slices.DeleteFunc(s.later, func(l waiting) bool {
-		due := !l.at.After(s.world.now)
-		if due {
-			s.ask(l.key, l.cause)
-		}
-		return due
-	})
-}
-
-func (s *Seat) see(change events.Change) {
-	if folder, ok := s.decider.(runner.Folder); ok {
-		folder.Fold(change)
-	}
-	for _, key := range s.decider.Keys(change, s.state) {
-		s.ask(key, runner.Cause{Revision: change.Event.Revision, Correlation: change.Event.Chain()})
-	}
-}
-
-func (s *Seat) ask(key events.Ref, cause runner.Cause) {
-	for i := range s.waiting {
-		if s.waiting[i].key == key {
-			if cause.Revision > s.waiting[i].cause.Revision {
-				s.waiting[i].cause = cause
-			}
-			return
-		}
-	}
-	s.waiting = append(s.waiting, waiting{key: key, cause: cause})
+	s.seat.Wake(s.world.now)
 }
 
 // Waits says that there is something to decide.
-func (s *Seat) Waits() bool { return len(s.waiting) > 0 }
+func (s *Seat) Waits() bool { return s.seat.Waits() }
 
 // Decide decides the key that waits longest, on the state that was last looked at, and appends what comes of it. Losing a race is no
 // error: the key waits again.
 func (s *Seat) Decide() error {
-	if !s.Waits() {
+	turn, ok := s.seat.Take()
+	if !ok {
 		return nil
 	}
-	next := s.waiting[0]
-	s.waiting = s.waiting[1:]
-	s.later = slices.DeleteFunc(s.later, func(l waiting) bool { return l.key == next.key })
-	d := s.decider.Decide(runner.Input{State: s.state, Key: next.key, Now: s.world.now, Cause: next.cause})
+	d := s.seat.Decide(turn, s.world.now)
 	groups := d.Together
 	for _, p := range d.Each {
 		groups = append(groups, []events.Proposal{p})
 	}
-	audit := events.Audit{Actor: "service:" + s.decider.Name(), Key: next.key.String(), Cause: next.cause.Revision, Correlation: next.cause.Correlation,
-		Basis: s.state.Revision(), At: s.world.now}
 	for _, group := range groups {
-		audit.Sign(group)
 		switch err := s.world.Append(group...); {
 		case errors.Is(err, events.ErrConflict):
 			s.Lost++
-			s.ask(next.key, next.cause)
+			s.seat.Ask(turn)
 		case err != nil:
-			return fmt.Errorf("deciding about %s: %w", next.key, err)
+			return fmt.Errorf("deciding about %s: %w", turn.Key, err)
 		}
 	}
 	if !d.Again.IsZero() {
 		if !d.Again.After(s.world.now) {
-			return fmt.Errorf("deciding about %s: it is to be decided again at %s, which isn't later", next.key, d.Again)
+			return fmt.Errorf("deciding about %s: it is to be decided again at %s, which isn't later", turn.Key, d.Again)
 		}
-		s.later = append(s.later, waiting{key: next.key, cause: next.cause, at: d.Again})
+		s.seat.Later(turn, d.Again)
 	}
 	return nil
 }

@@ -34,25 +34,6 @@ type Entry struct {
 	Changes []events.Change // the event's own object first
 }
 
-// Seat is a running copy of a decider.
-type Seat struct {
-	world   *World
-	fresh   func() runner.Decider
-	decider runner.Decider
-	state   *events.State
-	seen    int // entries of the world
-	waiting []waiting
-	later   []waiting
-	// Lost counts the groups and single proposals that a guard refused.
-	Lost int
-}
-
-type waiting struct {
-	key   events.Ref
-	cause runner.Cause
-	at    time.Time
-}
-
 var newRegistry = sync.OnceValues(schemas.NewRegistry)
 
 // Registry returns the kinds, which all the tests of a package share.
@@ -158,10 +139,8 @@ func (w *World) Pass(d time.Duration) error {
 	for end := w.now.Add(d); ; {
 		due := end
 		for _, seat := range w.seats {
-			for _, later := range seat.later {
-				if later.at.Before(due) {
-					due = later.at
-				}
+			if at, ok := seat.seat.Next(); ok && at.Before(due) {
+				due = at
 			}
 		}
 		if due.After(w.now) {
