@@ -1,119 +1,141 @@
 // Package timetravel answers what the cluster was like. It guarantees:
 //
-//   - The state at a revision is the fold of all events up to it, the same that the live view held then, except for notes: only those are shown whose event is
-//     still the last of its facet, as after a restart.
-//   - A moment that lies before the first event is the empty cluster; one that lies ahead is an error.
+//   - The state at a revision is the fold of all events up to it, the same that the live view held then, except for notes: shown are those of the newest
+//     noteWindow events up to then, and of older events that are still the last of their facet, as after a restart.
+//   - One object at a revision costs a look at that object's facets, however large the cluster was.
+//   - A moment that lies ahead is an error that names the newest; so is a time before the first event. Revision 0 is the empty cluster.
+//   - Several who ask for one state at once wait for one fold; those who ask for different ones don't wait for each other, but for the bound on folds
+//     at a time.
 package timetravel
 
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
-	"sync"
-	"time"
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/schemas"
 )
 
-// heldStates is how many past states are held: a person looks at few moments, but several times.
-const heldStates = 4
+// noteWindow is how many events before a moment are searched for notes: as many as the live view looks at when it loads the present.
+const noteWindow = 10_000
 
 // Past is the past of a ledger. It may be used by many goroutines.
 type Past struct {
 	ledger   events.Ledger
 	registry *schemas.Registry
-
-	mu   sync.Mutex
-	held []*events.State // most recently used last
+	states   *states
 }
 
 // New returns the past of ledger.
 func New(ledger events.Ledger, registry *schemas.Registry) *Past {
-	return &Past{ledger: ledger, registry: registry}
+	return &Past{ledger: ledger, registry: registry, states: newStates()}
 }
 
-// StateAt returns the state as it was right after revision.
+// StateAt returns the state as it was right after revision. It never changes; Fork it to go on from there.
 func (p *Past) StateAt(ctx context.Context, revision events.Revision) (*events.State, error) {
-	// One at a time: folding is heavy, and whoever waits most likely wants the state that is being folded.
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i, state := range p.held {
-		if state.Revision() == revision {
-			p.held = append(slices.Delete(p.held, i, i+1), state)
-			return state, nil
-		}
-	}
-	state, err := Fold(ctx, p.ledger, p.registry, revision)
-	if err != nil {
-		return nil, err
-	}
-	p.held = append(p.held[max(0, len(p.held)+1-heldStates):], state)
-	return state, nil
+	return p.states.get(ctx, revision, p.fold)
 }
 
-// Fold folds the ledger up to revision; 0 gives the empty state.
-func Fold(ctx context.Context, ledger events.Ledger, registry *schemas.Registry, revision events.Revision) (*events.State, error) {
-	state := events.NewState(registry)
-	if revision == 0 {
-		return state, nil
+// ObjectAt returns one object as it was right after revision: events.State.Slot of the state at that revision. Nil if there never had been anything
+// under ref. A note shown as an Event is found only through StateAt.
+func (p *Past) ObjectAt(ctx context.Context, ref events.Ref, revision events.Revision) (*events.Object, error) {
+	if state := p.states.held(revision); state != nil {
+		return state.Slot(ref), nil
 	}
-	err := ledger.Read(ctx, events.Query{To: revision, LastPerFacet: true}, func(e events.Event) bool {
+	state := events.NewState(p.registry)
+	if revision == 0 {
+		return nil, nil
+	}
+	err := p.ledger.Read(ctx, events.Query{Ref: &ref, To: revision, LastPerFacet: true}, func(e events.Event) bool {
+		e.Note = nil
 		// What can't be folded is set aside here as it was when it came in: the view counts and names it.
 		_, _ = state.Apply(e)
 		return true
 	})
 	if err != nil {
-		return nil, fmt.Errorf("folding the ledger up to revision %d: %w", revision, err)
+		return nil, fmt.Errorf("reading %s as of revision %d: %w", ref, revision, err)
 	}
+	return state.Slot(ref), nil
+}
+
+// Fold folds the ledger up to revision; 0 gives the empty state.
+func Fold(ctx context.Context, ledger events.Ledger, registry *schemas.Registry, revision events.Revision) (*events.State, error) {
+	state, _, err := load(ctx, ledger, registry, revision)
+	return state, err
+}
+
+// load returns the state at revision and about how much memory it takes, in bytes.
+func load(ctx context.Context, ledger events.Ledger, registry *schemas.Registry, revision events.Revision) (*events.State, int, error) {
+	state, size := events.NewState(registry), 0
+	if revision == 0 {
+		return state, size, nil
+	}
+	var all []*events.Event
+	err := ledger.Read(ctx, events.Query{To: revision, LastPerFacet: true}, func(e events.Event) bool {
+		all = append(all, &e)
+		size += cost(&e)
+		return true
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("folding the ledger up to revision %d: %w", revision, err)
+	}
+	recent, err := recentNotes(ctx, ledger, revision)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading the notes up to revision %d: %w", revision, err)
+	}
+	// What can't be folded is set aside here as it was when it came in: the view counts and names it.
+	_ = state.Load(all, recent)
 	state.Advance(revision)
-	return state, nil
+	return state, size + len(recent.Noted)*costOfNote, nil
 }
 
-// MomentError says that a moment can't be understood or lies ahead.
-type MomentError struct{ Text, Reason string }
-
-func (e *MomentError) Error() string { return fmt.Sprintf("the moment %q %s", e.Text, e.Reason) }
-
-// Resolve returns the revision that held at a moment: a revision ("1042"), a time (RFC 3339) or an age ("-10m"). now is the time that ages count
-// from. The error is a *MomentError if the moment is at fault.
-func (p *Past) Resolve(ctx context.Context, moment string, now time.Time) (events.Revision, error) {
-	last, _, err := p.ledger.Last(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("asking the ledger for its last revision: %w", err)
+// recentNotes reads the notes of the newest events up to revision.
+func recentNotes(ctx context.Context, ledger events.Ledger, revision events.Revision) (events.Recent, error) {
+	r := events.Recent{First: 1, Last: revision}
+	if revision > noteWindow {
+		r.First = revision - noteWindow + 1
 	}
-	if revision, err := strconv.ParseUint(moment, 10, 64); err == nil {
-		if revision > last {
-			return 0, &MomentError{moment, fmt.Sprintf("lies ahead: the newest revision is %d", last)}
+	return r, ledger.Read(ctx, events.Query{From: r.First, To: r.Last}, func(e events.Event) bool {
+		if e.Note != nil {
+			e.Payload = nil
+			r.Noted = append(r.Noted, e)
 		}
-		return revision, nil
-	}
-	at, err := ParseTime(moment, now)
-	if err != nil {
-		return 0, err
-	}
-	if at.After(now) {
-		return 0, &MomentError{moment, fmt.Sprintf("lies ahead: it is %s", now.UTC().Format(time.RFC3339))}
-	}
-	revision, err := p.ledger.RevisionAt(ctx, at)
-	if err != nil {
-		return 0, fmt.Errorf("looking up the revision at %s: %w", at.UTC().Format(time.RFC3339), err)
-	}
-	return revision, nil
+		return true
+	})
 }
 
-// ParseTime understands a time (RFC 3339) and an age before now ("-10m").
-func ParseTime(text string, now time.Time) (time.Time, error) {
-	if age, ok := strings.CutPrefix(text, "-"); ok {
-		if d, err := time.ParseDuration(age); err == nil {
-			return now.Add(-d), nil
-		}
-	}
-	at, err := time.Parse(time.RFC3339, text)
+// advance folds what happened after base up to revision into a fork of base.
+func (p *Past) advance(ctx context.Context, fork *events.State, revision events.Revision) (*events.State, int, error) {
+	size := 0
+	from := fork.Revision()
+	err := p.ledger.Read(ctx, events.Query{From: from + 1, To: revision}, func(e events.Event) bool {
+		size += cost(&e)
+		_, _ = fork.Apply(e)
+		return true
+	})
 	if err != nil {
-		return time.Time{}, &MomentError{text, "is no revision (1042), no time (2026-11-21T10:00:00Z) and no age (-10m)"}
+		return nil, 0, fmt.Errorf("folding the ledger from revision %d to %d: %w", from, revision, err)
 	}
-	return at, nil
+	fork.Advance(revision)
+	return fork, size, nil
 }
+
+// near is how many events are rather folded one by one onto a state that is held than the whole loaded anew.
+const near = 2_000
+
+// fold makes the state at revision, from fork if that is near.
+func (p *Past) fold(ctx context.Context, fork *events.State, revision events.Revision) (*events.State, int, error) {
+	if fork != nil {
+		return p.advance(ctx, fork, revision)
+	}
+	return load(ctx, p.ledger, p.registry, revision)
+}
+
+const (
+	costOfEvent = 1 << 10 // beside its payload: headers, places in trees and indexes
+	costOfNote  = 2 << 10
+	decoded     = 4 // an object decoded takes about so many times its payload
+)
+
+// cost is about how much memory an event's facet takes in a state, in bytes.
+func cost(e *events.Event) int { return costOfEvent + decoded*len(e.Payload) }
