@@ -35,13 +35,14 @@ type Kind struct {
 	update   map[string]rest.RESTUpdateStrategy // by subresource, "" for the object itself
 	managers managers
 
-	plain    bool                                     // "kubectl get" shows its name and age only
-	reports  bool                                     // whoever creates one may say its status
-	admit    func(w *Write, obj runtime.Object) error // after defaulting, before validation; internal version
-	carry    func(obj, old runtime.Object) error      // before the validation of an update; internal version
-	complete func(obj runtime.Object)                 // computes what status says without anybody having written it; storage version
-	fields   func(obj runtime.Object, set fields.Set) // beyond metadata; storage version
-	held     func(obj runtime.Object) bool            // something other than metadata.finalizers keeps it; storage version
+	plain    bool                                           // "kubectl get" shows its name and age only
+	reports  bool                                           // whoever creates one may say its status
+	admit    func(w *Write, obj runtime.Object) error       // after defaulting, before validation; internal version
+	carry    func(obj, old runtime.Object) error            // before the validation of an update; internal version
+	decode   func(obj runtime.Object, desired []byte) error // reads a desired facet into an empty object, if not by Unmarshal; storage version
+	complete func(obj runtime.Object)                       // computes what status says without anybody having written it; storage version
+	fields   func(obj runtime.Object, set fields.Set)       // beyond metadata; storage version
+	held     func(obj runtime.Object) bool                  // something other than metadata.finalizers keeps it; storage version
 }
 
 type createStrategy interface {

@@ -46,11 +46,15 @@ func (k *Kind) EncodeStatus(obj runtime.Object) ([]byte, error) {
 }
 
 // Decode returns the object that the two facets come to, in the storage version. Status may be nil: then the object has the status that
-// it has before anybody reports one, such as a pod's phase Pending.
+// it has before anybody reports one, such as a pod's phase Pending. Objects may share what they point to.
 func (k *Kind) Decode(desired, status []byte) (runtime.Object, error) {
 	s := k.Storage
 	obj := s.New()
-	if err := obj.(message).Unmarshal(desired); err != nil {
+	read := s.decode
+	if read == nil {
+		read = unmarshal
+	}
+	if err := read(obj, desired); err != nil {
 		return nil, fmt.Errorf("reading the desired facet of a %s (%d bytes): %w", s.KindName, len(desired), err)
 	}
 	if s.status >= 0 && len(status) > 0 {
@@ -63,6 +67,8 @@ func (k *Kind) Decode(desired, status []byte) (runtime.Object, error) {
 	}
 	return obj, nil
 }
+
+func unmarshal(obj runtime.Object, desired []byte) error { return obj.(message).Unmarshal(desired) }
 
 // WithStatus returns obj, in the storage version, with the status of another payload: what Decode gives for obj's desired facet and that
 // status, without reading the desired facet again. The two objects share all but the status.

@@ -85,7 +85,7 @@ func podKind() *Kind {
 	gvk := corev1.SchemeGroupVersion.WithKind
 	connect := []string{"create", "get"}
 	k := &Kind{KindName: "Pod", Resource: "pods", ShortNames: []string{"po"}, Categories: all, fields: podFields,
-		create: pod.Strategy, update: updates(pod.Strategy, pod.StatusStrategy), admit: admitPod, complete: completePod,
+		create: pod.Strategy, update: updates(pod.Strategy, pod.StatusStrategy), admit: admitPod, decode: new(podSpecs).decode, complete: completePod,
 		Subresources: []Subresource{
 			{Name: "attach", Kind: gvk("PodAttachOptions"), Verbs: connect},
 			{Name: "binding", Kind: gvk("Binding"), Verbs: []string{"create"}},

@@ -1,0 +1,98 @@
+package schemas
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+const (
+	// specsHeld is how many specs a generation of podSpecs holds.
+	specsHeld = 1024
+	// maxSharedSpec bounds the specs that are held, in bytes.
+	maxSharedSpec = 16 << 10
+)
+
+// podSpecs remembers decoded specs by their bytes: the pods of one template have the same spec, which is most of what a pod takes in time and memory.
+// Whatever a spec points to is then shared by many pods, as decoded objects may be anyway: nobody changes them in place.
+type podSpecs struct {
+	mu         sync.RWMutex
+	young, old map[string]*corev1.PodSpec // a full young generation becomes the old one, which is forgotten
+}
+
+// decode reads the desired facet of a pod. What is not as EncodeDesired writes it is left to the generated code.
+func (s *podSpecs) decode(obj runtime.Object, desired []byte) error {
+	pod := obj.(*corev1.Pod)
+	meta, spec, ok := cutPod(desired)
+	if !ok {
+		return pod.Unmarshal(desired)
+	}
+	if err := pod.ObjectMeta.Unmarshal(meta); err != nil {
+		return err
+	}
+	if shared := s.get(spec); shared != nil {
+		pod.Spec = *shared
+		return nil
+	}
+	if err := pod.Spec.Unmarshal(spec); err != nil {
+		return err
+	}
+	s.put(spec, &pod.Spec)
+	return nil
+}
+
+func (s *podSpecs) get(spec []byte) *corev1.PodSpec {
+	s.mu.RLock()
+	shared, old := s.young[string(spec)], s.old[string(spec)]
+	s.mu.RUnlock()
+	if shared == nil && old != nil {
+		s.put(spec, old)
+		return old
+	}
+	return shared
+}
+
+func (s *podSpecs) put(spec []byte, decoded *corev1.PodSpec) {
+	if len(spec) > maxSharedSpec {
+		return
+	}
+	held := *decoded
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.young == nil || len(s.young) >= specsHeld {
+		s.young, s.old = make(map[string]*corev1.PodSpec, specsHeld), s.young
+	}
+	s.young[string(spec)] = &held
+}
+
+// The tags of a pod's protobuf fields, all of which are messages; see k8s.io/api/core/v1/generated.proto.
+var podTags = [...]byte{1<<3 | 2, 2<<3 | 2, 3<<3 | 2}
+
+// cutPod cuts a pod into its metadata and its spec. It fails if there is a status that says something, or if these fields don't come once and in order.
+func cutPod(pod []byte) (meta, spec []byte, ok bool) {
+	var fields [len(podTags)][]byte
+	for i, tag := range podTags {
+		if len(pod) == 0 || pod[0] != tag {
+			return nil, nil, false
+		}
+		size, n := binary.Uvarint(pod[1:])
+		if n <= 0 || size > uint64(len(pod)-1-n) {
+			return nil, nil, false
+		}
+		fields[i], pod = pod[1+n:1+n+int(size)], pod[1+n+int(size):]
+	}
+	return fields[0], fields[1], len(pod) == 0 && bytes.Equal(fields[2], emptyPodStatus())
+}
+
+// emptyPodStatus is what a status that says nothing is written as: its strings are, though empty.
+var emptyPodStatus = sync.OnceValue(func() []byte {
+	status, err := (&corev1.PodStatus{}).Marshal()
+	if err != nil {
+		return nil
+	}
+	return slices.Clip(status)
+})
