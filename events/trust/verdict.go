@@ -1,0 +1,146 @@
+package trust
+
+import (
+	"time"
+
+	"github.com/wakehq/wake/events"
+)
+
+// finish turns what deviates into findings.
+func (k *comparison) finish() {
+	k.closeTail()
+	last := k.next - 1
+	k.report.Last = last
+	older := k.classify(last)
+	for _, g := range k.gaps {
+		switch {
+		case g.from > k.report.Witnessed:
+			k.found(finding(Missing, g.from, g.through, remedyRestore, "the broker claims to hold %s and doesn't; they were not witnessed yet.", span(g.from, g.through)))
+		case g.through == last:
+			k.found(finding(Missing, g.from, g.through, remedyRestore, "%s were witnessed and can't be read any more; the broker still claims to hold them.", span(g.from, g.through)))
+		default:
+			k.found(finding(Missing, g.from, g.through, remedyRestore, "%s were witnessed and are gone from the ledger, which goes on after them.", span(g.from, g.through)))
+		}
+	}
+	if !k.readToEnd {
+		return
+	}
+	for _, m := range k.o.Marks {
+		if m.Revision > last {
+			k.found(finding(TailCut, last+1, m.Revision, remedyOlder, "the ledger ends at revision %d, but the checkpoint that you kept is of revision %d.", last, m.Revision))
+		}
+	}
+	if last < k.report.Witnessed && !older {
+		k.found(finding(TailCut, last+1, k.report.Witnessed, remedyOlder, "the ledger ends at revision %d, but events up to revision %d were witnessed, the last signed at %s: its end was cut off, or an older copy was restored.",
+			last, k.report.Witnessed, k.report.Signed.Time.Format(time.RFC3339)))
+	}
+}
+
+// closeTail takes the records after the last anchor that was reached at their word: nothing signed says otherwise.
+func (k *comparison) closeTail() {
+	s := k.segment
+	k.keep(s)
+	signedAhead := len(k.anchors) > 0
+	at := s.badRecord
+	if at != 0 && (signedAhead || at <= k.report.Witnessed) {
+		k.found(finding(ChainAltered, at, 0, remedyTrust, "the chain file has no sound record of revision %d, which was witnessed.", at))
+		return
+	}
+	// Records that lie behind the ledger's end are compared with the anchors all the same.
+	if e := k.w.last(); signedAhead && e.chain != nil && e.chain.next() <= k.w.signed().Revision {
+		at := max(e.chain.next(), e.first)
+		k.found(finding(ChainAltered, at, 0, remedyTrust, "the chain file ends before revision %d, which was signed.", at))
+	}
+}
+
+// classify says of each run of deviating events what happened to it. It returns true if one of them goes on to the end: then the ledger is another copy's.
+func (k *comparison) classify(last events.Revision) (older bool) {
+	belongs := k.belongs()
+	told := map[events.Revision]bool{}
+	for i := 0; i < len(k.deviating); {
+		j := i + 1
+		for j < len(k.deviating) && k.deviating[j].revision == k.deviating[j-1].revision+1 {
+			j++
+		}
+		run := k.deviating[i:j]
+		i = j
+		from, through := run[0].revision, run[len(run)-1].revision
+		if told[from] {
+			continue
+		}
+		if f, ok := moved(run, belongs, told); ok {
+			k.found(f)
+			continue
+		}
+		toEnd := through == min(last, k.report.Witnessed)
+		if toEnd && (len(run) > 1 || k.storedAfterWitnessed(&run[0])) {
+			older = true
+			k.found(finding(OlderCopy, from, k.report.Witnessed, remedyOlder, "from revision %d on the ledger holds other events than were witnessed up to revision %d: an older copy, up to revision %d, was restored and went on.",
+				from, k.report.Witnessed, from-1))
+			continue
+		}
+		k.found(finding(Altered, from, through, remedyWho, "what the ledger holds at %s is not what was witnessed there.", span(from, through)))
+	}
+	return older
+}
+
+// moved tells of a run whose first content was witnessed at another revision.
+func moved(run []suspect, belongs map[events.Revision]events.Revision, told map[events.Revision]bool) (Finding, bool) {
+	from, through := run[0].revision, run[len(run)-1].revision
+	to, known := belongs[from]
+	switch {
+	case known && belongs[to] == from:
+		told[to] = true
+		return finding(Reordered, from, to, remedyWho, "the events of revisions %d and %d changed places.", from, to), true
+	case known && to > from:
+		return finding(Missing, from, to-1, remedyWho, "what was witnessed at %s was taken out, and what came after was moved up, as far as revision %d.", span(from, to-1), through), true
+	case known:
+		return finding(Reordered, from, through, remedyWho, "the event of revision %d stands at revision %d.", to, from), true
+	}
+	for _, s := range run {
+		if to, known := belongs[s.revision]; known && to < s.revision {
+			return finding(Inserted, from, s.revision-1, remedyWho, "%s were put in; what was witnessed there and after was moved down, as far as revision %d.",
+				span(from, s.revision-1), through), true
+		}
+	}
+	return Finding{}, false
+}
+
+// belongs finds for deviating events the revision at which their content was witnessed.
+func (k *comparison) belongs() map[events.Revision]events.Revision {
+	out := map[events.Revision]events.Revision{}
+	for i := range k.deviating {
+		s := &k.deviating[i]
+		if s.raw == nil {
+			break
+		}
+		for j := range k.deviating {
+			other := &k.deviating[j]
+			if j == i || other.raw == nil {
+				continue
+			}
+			there := *s.raw
+			there.Revision = other.revision
+			own := there.Digest()
+			there.Stored = other.raw.Stored
+			if own == other.record || there.Digest() == other.record {
+				out[s.revision] = other.revision
+				break
+			}
+		}
+	}
+	return out
+}
+
+// storedAfterWitnessed says that an event was stored after its revision was signed for: it is another one.
+func (k *comparison) storedAfterWitnessed(s *suspect) bool {
+	if s.raw == nil {
+		return false
+	}
+	for _, a := range k.w.anchors {
+		if a.Revision >= s.revision {
+			return s.raw.Stored.After(a.Time)
+		}
+	}
+	return false
+}
