@@ -4,96 +4,108 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 )
 
 // part is an object that is being loaded.
 type part struct {
-	slot   Object // what Load begins with: facets, nothing decoded
+	base   *Object // what there was under its name; nil if nothing
+	slot   Object  // with the facets that it gets, nothing decoded
+	all    []*Event
 	object *Object
-	err    error
+	aside  []SetAside
 }
 
-// Load folds events into a State that holds nothing yet: what applying them one by one comes to, but each object is decoded once, and on
-// all processors. It returns what had to be set aside. The notes shown are those of recent, and of events outside of its window.
+// Load folds events, given in order, into a State: what applying them one by one comes to, but each object is decoded once, and on all processors. So an
+// event that another of its facet follows is not looked at, and not set aside if it can't be decoded. It returns what had to be set aside. The notes shown are those of
+// recent, and of events outside of its window. Load keeps the events.
 func (s *State) Load(all []*Event, recent Recent) (aside []SetAside) {
-	parts, aside := s.gather(all)
-	decode(parts)
-	for _, p := range parts {
-		if p.err != nil {
-			aside = append(aside, s.applyEach(p)...)
-			continue
-		}
-		s.insert(p.object)
+	l := loader{state: s, parts: make([]*part, 0, len(all)/2), byRef: make(map[Ref]*part, len(all)/2)}
+	for _, e := range all {
+		l.add(e)
 	}
-	s.loadNotes(all, recent)
-	return aside
+	return l.finish(recent)
 }
 
-// gather files events under their objects, in the order in which the objects first come up.
-func (s *State) gather(all []*Event) (parts []*part, aside []SetAside) {
-	byRef := make(map[Ref]*part, len(all))
-	for _, e := range all {
-		s.Advance(e.Revision)
-		s.stored = e.Stored
-		p, known := byRef[e.Ref]
-		if !known {
-			kind, ok := s.registry.ByStorage(e.Ref.Group, e.Ref.Resource)
-			if !ok {
-				aside = append(aside, setAside(e, unknownKind(e)))
-				continue
-			}
-			p = &part{slot: Object{Ref: e.Ref, Kind: kind}}
-			byRef[e.Ref] = p
-			parts = append(parts, p)
+// loader is a Load whose events come one after the other.
+type loader struct {
+	state *State
+	byRef map[Ref]*part
+	parts []*part // in the order in which they first came up
+	noted []*Event
+	aside []SetAside
+}
+
+// add files e under its object.
+func (l *loader) add(e *Event) {
+	s := l.state
+	s.reach(e)
+	p, known := l.byRef[e.Ref]
+	if !known {
+		kind, ok := s.registry.ByStorage(e.Ref.Group, e.Ref.Resource)
+		if !ok {
+			l.aside = append(l.aside, setAside(e, unknownKind(e)))
+			return
 		}
-		p.slot.facets[e.Facet] = e
+		p = &part{slot: Object{Ref: e.Ref, Kind: kind}}
+		if len(s.tables) > 0 {
+			if p.base = s.Slot(e.Ref); p.base != nil {
+				p.slot.facets = p.base.facets
+			}
+		}
+		l.byRef[e.Ref] = p
+		l.parts = append(l.parts, p)
 	}
-	return parts, aside
+	p.slot.facets[e.Facet] = e
+	p.all = append(p.all, e)
+	if e.Note != nil {
+		l.noted = append(l.noted, e)
+	}
+}
+
+// finish decodes the objects and puts them where they belong: each tree is filled by one goroutine.
+func (l *loader) finish(recent Recent) []SetAside {
+	s := l.state
+	inParallel(l.parts, (*part).decode)
+	var fillers sync.WaitGroup
+	fillers.Go(func() {
+		for _, p := range l.parts {
+			s.put(s.find(p.slot.Ref), p.object)
+			l.aside = append(l.aside, p.aside...)
+		}
+	})
+	for i := range indexes {
+		fillers.Go(func() {
+			for _, p := range l.parts {
+				s.refile(i, p.base, p.object)
+			}
+		})
+	}
+	fillers.Wait()
+	s.loadNotes(l.noted, recent)
+	return l.aside
 }
 
 func unknownKind(e *Event) error {
 	return fmt.Errorf("event %d is about a %s, a kind that this wake does not know", e.Revision, e.Ref.GroupResource())
 }
 
-func decode(parts []*part) {
-	var workers sync.WaitGroup
-	for chunk := range slices.Chunk(parts, len(parts)/runtime.GOMAXPROCS(0)+1) {
-		workers.Go(func() {
-			for _, p := range chunk {
-				p.object, p.err = newObject(p.slot.Ref, p.slot.Kind, p.slot.facets)
-			}
-		})
+func (p *part) decode() {
+	var err error
+	if p.base != nil && len(p.all) == 1 {
+		p.object, err = p.base.with(p.all[0])
+	} else {
+		p.object, err = newObject(p.slot.Ref, p.slot.Kind, p.slot.facets)
 	}
-	workers.Wait()
-}
-
-// applyEach finds out which facet of a part can't be decoded, and applies the others.
-func (s *State) applyEach(p *part) (aside []SetAside) {
-	given := slices.DeleteFunc(slices.Clone(p.slot.facets[:]), func(e *Event) bool { return e == nil })
-	slices.SortFunc(given, func(a, b *Event) int { return cmp.Compare(a.Revision, b.Revision) })
-	revision, stored := s.revision, s.stored
-	for _, e := range given {
-		plain := *e
-		plain.Note = nil // told by loadNotes
-		if _, err := s.Apply(plain); err != nil {
-			aside = append(aside, setAside(e, err))
-		}
-	}
-	s.revision, s.stored = revision, stored
-	return aside
-}
-
-func (s *State) insert(o *Object) {
-	t, key := s.writable(o.Ref.GroupResource()), tableKey(o.Ref.Namespace, o.Ref.Name)
-	if !o.Live() {
-		t.gone.Set(key, o)
+	if err == nil {
 		return
 	}
-	t.live.Set(key, o)
-	s.reindex(Change{New: o})
+	base := p.base
+	if base == nil {
+		base = &Object{Ref: p.slot.Ref, Kind: p.slot.Kind}
+	}
+	p.object, p.aside = salvage(base, p.all)
 }
 
 // noteWindow is how many of the ledger's newest events are searched for notes when the present is loaded: most that carry one have been
@@ -138,6 +150,6 @@ func (s *State) loadNotes(all []*Event, recent Recent) {
 	}
 	slices.SortStableFunc(noted, func(a, b *Event) int { return cmp.Compare(a.Revision, b.Revision) })
 	for _, e := range noted[max(0, len(noted)-maxNotes):] {
-		s.applyNote(e)
+		s.applyNote(e, func(Change) {})
 	}
 }

@@ -41,10 +41,10 @@ func (s *State) writableNotes() *noteShelf {
 func (o *Object) IsNote() bool { return o.facets[Desired] != nil && o.facets[Desired].Type == noteType }
 
 // applyNote shows the note of e as a Kubernetes Event. The same note about the same object again is counted, as Kubernetes does.
-func (s *State) applyNote(e *Event) []Change {
+func (s *State) applyNote(e *Event, changed func(Change)) {
 	kind, ok := s.registry.ByStorage(EventsResource.Group, EventsResource.Resource)
 	if !ok {
-		return nil
+		return
 	}
 	about, uid := e.Ref, e.UID
 	if e.Note.About != nil {
@@ -58,9 +58,9 @@ func (s *State) applyNote(e *Event) []Change {
 	shelf := s.writableNotes()
 	if old, ok := t.live.Get(key); ok {
 		if !old.IsNote() {
-			return nil
+			return
 		}
-		before := old.typed.(*corev1.Event)
+		before := old.typed.(*corev1.Event) // a note is never unread
 		shown.Count, shown.FirstTimestamp, shown.CreationTimestamp, shown.UID = before.Count+1, before.FirstTimestamp, before.CreationTimestamp, before.UID
 		shelf.byRevision.Delete(old.rev)
 		change.Old = old
@@ -68,21 +68,22 @@ func (s *State) applyNote(e *Event) []Change {
 	o := &Object{Ref: ref, Kind: kind, rev: e.Revision}
 	o.facets[Desired] = &Event{Revision: e.Revision, Ref: ref, UID: string(shown.UID), Type: noteType, Actor: e.Actor, Cause: e.Revision, At: e.At}
 	if err := o.setTyped(shown); err != nil {
-		return nil
+		return
 	}
 	t.live.Set(key, o)
 	shelf.byRevision.Set(e.Revision, ref)
 	change.New = o
-	return append([]Change{change}, s.trimNotes(t, shelf, e)...)
+	changed(change)
+	s.trimNotes(t, shelf, e, changed)
 }
 
-func (s *State) trimNotes(t table, shelf *noteShelf, e *Event) []Change {
+func (s *State) trimNotes(t table, shelf *noteShelf, e *Event, changed func(Change)) {
 	if shelf.byRevision.Len() <= maxNotes {
-		return nil
+		return
 	}
 	_, ref, _ := shelf.byRevision.PopMin()
 	old, _ := t.live.Delete(tableKey(ref.Namespace, ref.Name))
-	return []Change{{Revision: e.Revision, Event: e, Old: old}}
+	changed(Change{Revision: e.Revision, Event: e, Old: old})
 }
 
 func noteName(about Ref, uid string, n *Note) string {

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -23,6 +24,7 @@ type Object struct {
 	typed  runtime.Object
 	meta   metav1.Object
 	rev    Revision
+	unread *unread // nil when it is decoded, as whatever a State hands out; see read
 }
 
 // newObject merges facets. It fails if one can't be decoded.
@@ -65,6 +67,9 @@ func (o *Object) with(e *Event) (*Object, error) {
 
 func (o *Object) exists() bool { return o.facets[Desired] != nil && !o.facets[Desired].Tombstone }
 
+// nothing says that o is made of no event at all.
+func (o *Object) nothing() bool { return o == nil || o.facets == [facets]*Event{} }
+
 // place completes o with typed, which it owns but for what typed points to, and the placement.
 func (o *Object) place(typed runtime.Object) (*Object, error) {
 	for facet := range facets {
@@ -96,11 +101,11 @@ func assign(typed runtime.Object, e *Event) error {
 	if !ok {
 		return nil
 	}
-	var placement Placement
-	if err := json.Unmarshal(e.Payload, &placement); err != nil {
+	node, err := placedOn(e.Payload)
+	if err != nil {
 		return err
 	}
-	pod.Spec.NodeName = placement.Node
+	pod.Spec.NodeName = node
 	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(e.At.Truncate(time.Second))}
 	conditions := make([]corev1.PodCondition, 0, len(pod.Status.Conditions)+1)
 	for _, c := range pod.Status.Conditions {
@@ -111,6 +116,22 @@ func assign(typed runtime.Object, e *Event) error {
 	conditions = append(conditions, scheduled)
 	pod.Status.Conditions = conditions
 	return nil
+}
+
+func notInNodeNames(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '.')
+}
+
+// placedOn reads the node of a Placement.
+func placedOn(payload []byte) (string, error) {
+	if rest, ok := bytes.CutPrefix(payload, []byte(`{"node":"`)); ok {
+		if node, ok := bytes.CutSuffix(rest, []byte(`"}`)); ok && !bytes.ContainsFunc(node, notInNodeNames) {
+			return string(node), nil
+		}
+	}
+	var placement Placement
+	err := json.Unmarshal(payload, &placement)
+	return placement.Node, err
 }
 
 // Typed returns the merged object in its storage version, its resourceVersion set. It is shared: copy it before changing it. Nil for

@@ -1,15 +1,13 @@
 package events
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -24,8 +22,10 @@ type State struct {
 	revision Revision
 	stored   time.Time
 	tables   map[GroupResource]table
-	indexes  map[Index]*tree
+	indexes  [indexes]*index
 	notes    *noteShelf
+	sum      atomic.Pointer[sum] // of all facets; nil until somebody asks
+	scratch  []byte              // to digest facets in
 	owner    *owner
 }
 
@@ -76,10 +76,11 @@ func (c *Change) Ref() Ref {
 
 // NewState returns the state before the first event.
 func NewState(registry *schemas.Registry) *State {
-	s := &State{registry: registry, tables: map[GroupResource]table{}, indexes: map[Index]*tree{}, owner: new(owner)}
+	s := &State{registry: registry, tables: map[GroupResource]table{}, owner: new(owner)}
 	s.notes = &noteShelf{owner: s.owner}
-	for index := range indexers {
-		s.indexes[index] = &tree{owner: s.owner}
+	for i := range s.indexes {
+		s.indexes[i] = &index{}
+		s.indexes[i].built.Store(&tree{owner: s.owner})
 	}
 	return s
 }
@@ -96,57 +97,94 @@ func (s *State) Registry() *schemas.Registry { return s.registry }
 // Fork returns an independent copy.
 func (s *State) Fork() *State {
 	s.owner = new(owner)
-	return &State{registry: s.registry, revision: s.revision, stored: s.stored, tables: maps.Clone(s.tables),
-		indexes: maps.Clone(s.indexes), notes: s.notes, owner: new(owner)}
+	fork := &State{registry: s.registry, revision: s.revision, stored: s.stored, tables: maps.Clone(s.tables), indexes: s.indexes, notes: s.notes, owner: new(owner)}
+	fork.sum.Store(s.sum.Load())
+	return fork
 }
 
 // Advance notes that the state holds up to revision, though that event changed nothing (it was set aside).
 func (s *State) Advance(revision Revision) { s.revision = max(s.revision, revision) }
 
+// reach notes that s holds up to e.
+func (s *State) reach(e *Event) {
+	if e.Revision >= s.revision {
+		s.revision, s.stored = e.Revision, e.Stored
+	}
+}
+
 // Apply folds e. The error says why it can't be; then s holds as if e had not been, but for its revision.
-func (s *State) Apply(e Event) ([]Change, error) {
-	s.Advance(e.Revision)
-	s.stored = e.Stored
+func (s *State) Apply(e Event) (changes []Change, err error) {
+	err = s.apply(&e, func(c Change) { changes = append(changes, c) })
+	return changes, err
+}
+
+// apply folds e, which it keeps, and tells what that changes.
+func (s *State) apply(e *Event, changed func(Change)) error {
+	s.reach(e)
 	kind, ok := s.registry.ByStorage(e.Ref.Group, e.Ref.Resource)
 	if !ok {
-		return nil, unknownKind(&e)
+		return unknownKind(e)
 	}
-	t := s.writable(e.Ref.GroupResource())
-	key := tableKey(e.Ref.Namespace, e.Ref.Name)
-	old, live := t.live.Get(key)
-	if !live {
-		old, _ = t.gone.Get(key)
-	}
+	at := s.find(e.Ref)
+	old := at.held.read()
 	if old == nil {
 		old = &Object{Ref: e.Ref, Kind: kind}
 	}
-	updated, err := old.with(&e)
+	updated, err := old.with(e)
 	if err != nil {
-		return nil, fmt.Errorf("event %d: %w", e.Revision, err)
+		return fmt.Errorf("event %d: %w", e.Revision, err)
 	}
-	change := Change{Revision: e.Revision, Event: &e}
-	if live {
+	s.put(at, updated)
+	change := Change{Revision: e.Revision, Event: e}
+	if old.Live() {
 		change.Old = old
 	}
 	if updated.Live() {
 		change.New = updated
-		t.live.Set(key, updated)
-		t.gone.Delete(key)
-	} else {
-		t.gone.Set(key, updated)
-		t.live.Delete(key)
 	}
-	var changes []Change
 	if change.Old != nil || change.New != nil {
-		s.reindex(change)
+		s.reindex(change.Old, change.New)
 		if !change.stale() {
-			changes = append(changes, change)
+			changed(change)
 		}
 	}
 	if e.Note != nil {
-		changes = append(changes, s.applyNote(&e)...)
+		s.applyNote(e, changed)
 	}
-	return changes, nil
+	return nil
+}
+
+// place is where an object is or may be put.
+type place struct {
+	table table
+	key   string
+	held  *Object // nil if nothing was ever there
+	live  bool    // held is among the live ones
+}
+
+// find returns the place of ref, in a table that may be changed.
+func (s *State) find(ref Ref) place {
+	p := place{table: s.writable(ref.GroupResource()), key: tableKey(ref.Namespace, ref.Name)}
+	if p.held, p.live = p.table.live.Get(p.key); !p.live {
+		p.held, _ = p.table.gone.Get(p.key)
+	}
+	return p
+}
+
+// put makes o what is at p.
+func (s *State) put(p place, o *Object) {
+	if p.held == nil && o.nothing() {
+		return
+	}
+	s.recount(p.held, o)
+	to, from := p.table.gone, p.table.live
+	if o.exists() {
+		to, from = from, to
+	}
+	to.Set(p.key, o)
+	if p.held != nil && p.live != o.exists() {
+		from.Delete(p.key)
+	}
 }
 
 func tableKey(namespace, name string) string { return namespace + "\x00" + name }
@@ -155,6 +193,8 @@ func (s *State) writable(gr GroupResource) table {
 	t, ok := s.tables[gr]
 	if !ok {
 		t = table{live: &tree{owner: s.owner}, gone: &tree{owner: s.owner}}
+	} else if t.live.owner == s.owner && t.gone.owner == s.owner {
+		return t
 	}
 	t = table{live: t.live.writable(s.owner), gone: t.gone.writable(s.owner)}
 	s.tables[gr] = t
@@ -167,19 +207,28 @@ func (s *State) Get(ref Ref) (*Object, bool) {
 	if !ok {
 		return nil, false
 	}
-	return t.live.Get(tableKey(ref.Namespace, ref.Name))
+	o, ok := t.live.Get(tableKey(ref.Namespace, ref.Name))
+	if o = o.read(); !ok || !o.Live() {
+		return nil, false
+	}
+	return o, true
 }
 
 // Slot returns what is known under ref, live or gone, for its guards; nil if there never was anything.
 func (s *State) Slot(ref Ref) *Object {
-	if o, ok := s.Get(ref); ok {
-		return o
+	t, ok := s.tables[ref.GroupResource()]
+	if !ok {
+		return nil
 	}
-	if t, ok := s.tables[ref.GroupResource()]; ok {
-		o, _ := t.gone.Get(tableKey(ref.Namespace, ref.Name))
-		return o
+	key := tableKey(ref.Namespace, ref.Name)
+	o, ok := t.live.Get(key)
+	if !ok {
+		o, _ = t.gone.Get(key)
 	}
-	return nil
+	if o = o.read(); o.nothing() {
+		return nil
+	}
+	return o
 }
 
 // List gives the objects of a kind in a namespace ("" for all), ordered by namespace and name, beginning after the given
@@ -199,7 +248,11 @@ func (s *State) List(gr GroupResource, namespace string, afterNamespace, afterNa
 			pivot = after + "\x00"
 		}
 		t.live.Ascend(pivot, func(key string, o *Object) bool {
-			return strings.HasPrefix(key, prefix) && yield(o)
+			if !strings.HasPrefix(key, prefix) {
+				return false
+			}
+			o = o.read()
+			return !o.Live() || yield(o)
 		})
 	}
 }
@@ -235,23 +288,4 @@ func (gr GroupResource) String() string {
 		return gr.Resource
 	}
 	return gr.Resource + "." + gr.Group
-}
-
-// Hash identifies the state: two States with equal hashes hold the same facets of the same objects at the same revisions.
-func (s *State) Hash() string {
-	h := sha256.New()
-	for _, gr := range s.Resources() {
-		for o := range s.All(gr, "") {
-			for f := range facets {
-				e := o.Facet(f)
-				if e == nil || o.IsNote() {
-					continue
-				}
-				fmt.Fprintf(h, "%s\n", Subject(f, o.Ref))
-				_ = binary.Write(h, binary.BigEndian, e.Revision)
-				h.Write(e.Payload)
-			}
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil))
 }

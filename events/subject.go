@@ -17,14 +17,16 @@ const (
 
 // Subject returns the subject of a facet of an object. Subjects are encoded here and nowhere else.
 func Subject(f Facet, r Ref) string {
-	var b strings.Builder
-	b.Grow(len(SubjectPrefix) + 16 + len(r.Group) + len(r.Resource) + len(r.Namespace) + len(r.Name))
-	b.WriteString(SubjectPrefix)
+	b := make([]byte, 0, len(SubjectPrefix)+16+len(r.Group)+len(r.Resource)+len(r.Namespace)+len(r.Name))
+	return string(appendSubject(b, f, r))
+}
+
+func appendSubject(b []byte, f Facet, r Ref) []byte {
+	b = append(b, SubjectPrefix...)
 	for _, token := range [...]string{f.String(), orToken(r.Group, coreToken), r.Resource, orToken(r.Namespace, clusterToken), r.Name} {
-		b.WriteByte('.')
-		writeToken(&b, token)
+		b = appendToken(append(b, '.'), token)
 	}
-	return b.String()
+	return b
 }
 
 // ParseSubject is the inverse of Subject.
@@ -55,9 +57,7 @@ func ParseSubject(subject string) (Facet, Ref, error) {
 
 // EncodeToken makes any string one subject token of the letters that every NATS component accepts; bytes outside [A-Za-z0-9_-] become =XX.
 func EncodeToken(s string) string {
-	var b strings.Builder
-	writeToken(&b, s)
-	return b.String()
+	return string(appendToken(make([]byte, 0, len(s)), s))
 }
 
 func orToken(s, empty string) string {
@@ -78,17 +78,16 @@ func plainByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c >= 'A' && c <= 'Z' || c == '_'
 }
 
-func writeToken(b *strings.Builder, s string) {
+func appendToken(b []byte, s string) []byte {
 	const hex = "0123456789ABCDEF"
 	for i := range len(s) {
 		if c := s[i]; plainByte(c) {
-			b.WriteByte(c)
+			b = append(b, c)
 		} else {
-			b.WriteByte('=')
-			b.WriteByte(hex[c>>4])
-			b.WriteByte(hex[c&15])
+			b = append(b, '=', hex[c>>4], hex[c&15])
 		}
 	}
+	return b
 }
 
 // DecodeToken is the inverse of EncodeToken.

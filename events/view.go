@@ -30,9 +30,9 @@ type View struct {
 	floor    Revision      // changes after it are held
 	moved    chan struct{} // closed at the next step
 	loaded   bool
-	loading  []*Event // until then
-	recent   Recent   // read before
-	failed   error    // the last failure to follow, nil while it works
+	loading  *loader // until then
+	recent   Recent  // read before
+	failed   error   // the last failure to follow, nil while it works
 	aside    []SetAside
 	asideAll int
 }
@@ -40,6 +40,7 @@ type View struct {
 // OpenView follows ledger until ctx ends, and returns when the present is loaded.
 func OpenView(ctx context.Context, ledger Ledger, registry *schemas.Registry) (*View, error) {
 	v := &View{ledger: ledger, state: NewState(registry), held: make([]Change, HeldChanges), moved: make(chan struct{})}
+	v.begin()
 	go v.follow(ctx)
 	for {
 		v.mu.Lock()
@@ -59,6 +60,12 @@ func OpenView(ctx context.Context, ledger Ledger, registry *schemas.Registry) (*
 	}
 }
 
+// begin makes v ready to load.
+func (v *View) begin() {
+	v.state = NewState(v.state.Registry())
+	v.loading = &loader{state: v.state, byRef: map[Ref]*part{}}
+}
+
 func (v *View) follow(ctx context.Context) {
 	start := Start{Present: true}
 	for ctx.Err() == nil {
@@ -68,7 +75,7 @@ func (v *View) follow(ctx context.Context) {
 		if v.loaded {
 			start = Start{After: v.state.Revision()}
 		} else {
-			v.loading = nil
+			v.begin()
 		}
 		v.wake()
 		v.mu.Unlock()
@@ -101,10 +108,10 @@ func (v *View) step(b Batch) error {
 		b.SetAside = append(b.SetAside, v.fold(b.Events)...)
 	} else {
 		for i := range b.Events {
-			v.loading = append(v.loading, &b.Events[i])
+			v.loading.add(&b.Events[i])
 		}
 		if b.Loaded {
-			b.SetAside = append(b.SetAside, v.state.Load(v.loading, v.recent)...)
+			b.SetAside = append(b.SetAside, v.loading.finish(v.recent)...)
 			v.loading, v.recent = nil, Recent{}
 		}
 	}
@@ -123,12 +130,8 @@ func (v *View) step(b Batch) error {
 // fold applies events and holds what they changed.
 func (v *View) fold(all []Event) (aside []SetAside) {
 	for _, e := range all {
-		changes, err := v.state.Apply(e)
-		if err != nil {
+		if err := v.state.apply(&e, v.hold); err != nil { // a copy: an event that stays must not hold its batch
 			aside = append(aside, setAside(&e, err))
-		}
-		for _, change := range changes {
-			v.hold(change)
 		}
 	}
 	return aside
