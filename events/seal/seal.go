@@ -4,6 +4,11 @@
 //     sealed payload moved to another object doesn't open) and opened as it is read.
 //   - The key lives in a file of its own, mode 0600, and nowhere in the ledger.
 //   - An event that doesn't open is set aside, never shown sealed and never dropped.
+//   - Without the key everything about a Secret can be read but its data and its annotations' values (Shell), and exports can leave the data out for
+//     good (Redact). No byte of either is in what is left.
+//
+// A sealed payload is an envelope: the shell (the Secret without its secrets, in plain text, authenticated with the rest) and the ciphertext of the whole payload.
+// Ledgers of before hold envelopes without a shell (format 1); they open as ever.
 package seal
 
 import (
@@ -24,9 +29,6 @@ import (
 )
 
 const keyBytes = 32
-
-// magic begins every sealed payload; the digit is the format.
-const magic = "wake-sealed-1:"
 
 // secrets is what is sealed.
 var secrets = events.GroupResource{Resource: "secrets"}
@@ -103,10 +105,20 @@ func (l *Ledger) AppendEach(ctx context.Context, proposals []events.Proposal) []
 
 // Follow is events.Ledger's.
 func (l *Ledger) Follow(ctx context.Context, start events.Start, deliver func(events.Batch) error) error {
-	return l.Ledger.Follow(ctx, start, func(b events.Batch) error {
+	return follow(ctx, l.Ledger, start, l.open, deliver)
+}
+
+// Read is events.Ledger's. An event that doesn't open is given without its payload.
+func (l *Ledger) Read(ctx context.Context, q events.Query, yield func(events.Event) bool) error {
+	return read(ctx, l.Ledger, q, l.open, yield)
+}
+
+// follow follows beneath and opens what is sealed; what doesn't open is set aside.
+func follow(ctx context.Context, beneath events.Ledger, start events.Start, open func(*events.Event) error, deliver func(events.Batch) error) error {
+	return beneath.Follow(ctx, start, func(b events.Batch) error {
 		opened := b.Events[:0]
 		for _, e := range b.Events {
-			if err := l.open(&e); err != nil {
+			if err := open(&e); err != nil {
 				b.SetAside = append(b.SetAside, events.SetAside{Revision: e.Revision, Subject: events.Subject(e.Facet, e.Ref), Reason: err.Error()})
 				continue
 			}
@@ -117,22 +129,27 @@ func (l *Ledger) Follow(ctx context.Context, start events.Start, deliver func(ev
 	})
 }
 
-// Read is events.Ledger's. An event that doesn't open is given without its payload.
-func (l *Ledger) Read(ctx context.Context, q events.Query, yield func(events.Event) bool) error {
-	return l.Ledger.Read(ctx, q, func(e events.Event) bool {
-		if err := l.open(&e); err != nil {
+func read(ctx context.Context, beneath events.Ledger, q events.Query, open func(*events.Event) error, yield func(events.Event) bool) error {
+	return beneath.Read(ctx, q, func(e events.Event) bool {
+		if err := open(&e); err != nil {
 			e.Payload = nil
 		}
 		return yield(e)
 	})
 }
 
+// sealable says that e's payload is a secret's, which is sealed or to be sealed.
 func sealable(e *events.Event) bool {
 	return e.Ref.GroupResource() == secrets && e.Facet == events.Desired && len(e.Payload) > 0
 }
 
-func bound(e *events.Event) []byte {
-	return []byte(events.Subject(e.Facet, e.Ref) + "\x00" + e.UID)
+// boundTo is what an envelope's ciphertext is authenticated with: whose it is, and what stands outside of it in format 2.
+func boundTo(e *events.Event, outside []byte) []byte {
+	b := []byte(events.Subject(e.Facet, e.Ref) + "\x00" + e.UID)
+	if len(outside) > 0 {
+		b = append(append(b, 0), outside...)
+	}
+	return b
 }
 
 // seal copies proposals only if one of them needs it.
@@ -146,20 +163,29 @@ func (l *Ledger) seal(proposals []events.Proposal) []events.Proposal {
 			proposals, copied = slices.Clone(proposals), true
 		}
 		e := &proposals[i].Event
-		e.Payload = l.aead.Seal([]byte(magic), nil, e.Payload, bound(e))
+		e.Payload = l.envelope(e)
 	}
 	return proposals
+}
+
+// envelope seals e's payload.
+func (l *Ledger) envelope(e *events.Event) []byte {
+	out := outside(shellOf(e.Payload))
+	return l.aead.Seal(out, nil, e.Payload, boundTo(e, out))
 }
 
 func (l *Ledger) open(e *events.Event) error {
 	if !sealable(e) {
 		return nil
 	}
-	sealed, ok := strings.CutPrefix(string(e.Payload), magic)
-	if !ok {
-		return errors.New("a secret that is not sealed: it was not written by wake")
+	sealed, err := parse(e.Payload)
+	if err != nil {
+		return err
 	}
-	plain, err := l.aead.Open(nil, nil, []byte(sealed), bound(e))
+	if len(sealed.cipher) == 0 {
+		return errors.New("a secret whose data was left out")
+	}
+	plain, err := l.aead.Open(nil, nil, sealed.cipher, boundTo(e, sealed.outside))
 	if err != nil {
 		return errors.New("a secret sealed with a key other than this cluster's, or altered since")
 	}

@@ -96,7 +96,7 @@ func TestWhatDoesNotOpenIsSetAside(t *testing.T) {
 	require.Len(t, b.Events, 1)
 	require.Len(t, b.SetAside, 2)
 	require.Contains(t, b.SetAside[0].Reason, "altered")
-	require.Contains(t, b.SetAside[1].Reason, "not written by wake")
+	require.Contains(t, b.SetAside[1].Reason, "not written by this wake")
 
 	b = follow(t, open(t, beneath, filepath.Join(t.TempDir(), "another")))
 	require.Empty(t, b.Events)
