@@ -61,8 +61,8 @@ func (k *comparison) begin(from events.Revision) {
 	expected := max(k.w.first(), k.o.From)
 	k.next = max(from, k.w.first())
 	if from > expected {
-		k.found(finding(Missing, expected, from-1, remedyRestore, "%s were witnessed, but what is read begins at revision %d: the stream's beginning was purged, or its archive wasn't given.",
-			span(expected, from-1), from))
+		k.found(finding(Missing, expected, from-1, remedyRestore, "%s witnessed, but what is read begins at revision %d: the stream's beginning was purged, or its archive wasn't given.",
+			were(expected, from-1), from))
 	}
 	k.report.First = k.next
 	chain, whole := k.w.chainAt(k.next - 1)

@@ -61,7 +61,15 @@ func span(from, through events.Revision) string {
 	return fmt.Sprintf("revisions %d to %d", from, through)
 }
 
-// finding makes a Finding. what is a format without the span, which stands before it.
+// were says "revision 7 was" or "revisions 7 to 9 were".
+func were(from, through events.Revision) string {
+	if through <= from {
+		return span(from, through) + " was"
+	}
+	return span(from, through) + " were"
+}
+
+// finding makes a Finding. A through that isn't past from counts as none.
 func finding(kind FindingKind, from, through events.Revision, remedy, what string, args ...any) Finding {
 	if through <= from {
 		through = 0

@@ -17,9 +17,9 @@ func (k *comparison) finish() {
 		case g.from > k.report.Witnessed:
 			k.found(finding(Missing, g.from, g.through, remedyRestore, "the broker claims to hold %s and doesn't; they were not witnessed yet.", span(g.from, g.through)))
 		case g.through == last:
-			k.found(finding(Missing, g.from, g.through, remedyRestore, "%s were witnessed and can't be read any more; the broker still claims to hold them.", span(g.from, g.through)))
+			k.found(finding(TailCut, g.from, g.through, remedyRestore, "%s witnessed and can't be read any more; the ledger ends with them, and the broker still claims to hold them.", were(g.from, g.through)))
 		default:
-			k.found(finding(Missing, g.from, g.through, remedyRestore, "%s were witnessed and are gone from the ledger, which goes on after them.", span(g.from, g.through)))
+			k.found(finding(Missing, g.from, g.through, remedyRestore, "%s witnessed and are gone from the ledger, which goes on after them.", were(g.from, g.through)))
 		}
 	}
 	if !k.readToEnd {
@@ -30,7 +30,11 @@ func (k *comparison) finish() {
 			k.found(finding(TailCut, last+1, m.Revision, remedyOlder, "the ledger ends at revision %d, but the checkpoint that you kept is of revision %d.", last, m.Revision))
 		}
 	}
-	if last < k.report.Witnessed && !older {
+	switch {
+	case last == 0 && k.report.Witnessed > 0:
+		k.found(finding(TailCut, 1, k.report.Witnessed, remedyOlder, "the ledger is empty, but events up to revision %d were witnessed, the last signed at %s.",
+			k.report.Witnessed, k.report.Signed.Time.Format(time.RFC3339)))
+	case last < k.report.Witnessed && !older:
 		k.found(finding(TailCut, last+1, k.report.Witnessed, remedyOlder, "the ledger ends at revision %d, but events up to revision %d were witnessed, the last signed at %s: its end was cut off, or an older copy was restored.",
 			last, k.report.Witnessed, k.report.Signed.Time.Format(time.RFC3339)))
 	}
@@ -99,8 +103,8 @@ func moved(run []suspect, belongs map[events.Revision]events.Revision, told map[
 	}
 	for _, s := range run {
 		if to, known := belongs[s.revision]; known && to < s.revision {
-			return finding(Inserted, from, s.revision-1, remedyWho, "%s were put in; what was witnessed there and after was moved down, as far as revision %d.",
-				span(from, s.revision-1), through), true
+			return finding(Inserted, from, s.revision-1, remedyWho, "%s put in; what was witnessed there and after was moved down, as far as revision %d.",
+				were(from, s.revision-1), through), true
 		}
 	}
 	return Finding{}, false
