@@ -33,6 +33,10 @@ type API struct {
 	Past     *timetravel.Past
 	View     *events.View
 	Health   func() error // nil, or why appends are refused; may be nil itself
+
+	Recorder *Recorder                        // nil: no exports
+	Witness  Witness                          // nil: no proofs
+	Actor    func(ctx context.Context) string // who makes a request
 }
 
 // Register adds the API's routes to g, which serves Prefix.
@@ -42,6 +46,9 @@ func (a *API) Register(g *echo.Group) {
 	g.GET("/causes/:revision", a.causes)
 	g.GET("/state", a.state)
 	g.GET("/status", a.status)
+	g.GET("/export", a.export)
+	g.GET("/proof", a.proof)
+	g.POST("/proof/acceptances", a.accept)
 }
 
 func (a *API) events(c echo.Context) error { return a.answer(c, c.QueryParams()) }
