@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 )
 
 const (
@@ -21,10 +22,15 @@ const (
 // Whatever a spec points to is then shared by many pods, as decoded objects may be anyway: nobody changes them in place.
 type podSpecs struct {
 	mu         sync.RWMutex
-	young, old map[string]*corev1.PodSpec // a full young generation becomes the old one, which is forgotten
+	young, old map[string]*heldSpec // a full young generation becomes the old one, which is forgotten
 }
 
-// decode reads the desired facet of a pod. What is not as EncodeDesired writes it is left to the generated code.
+type heldSpec struct {
+	spec corev1.PodSpec
+	qos  corev1.PodQOSClass // follows from the spec
+}
+
+// decode reads the desired facet of a pod, and what completePod computes from it. What is not as EncodeDesired writes it is left to the generated code.
 func (s *podSpecs) decode(obj runtime.Object, desired []byte) error {
 	pod := obj.(*corev1.Pod)
 	meta, spec, ok := cutPod(desired)
@@ -34,39 +40,40 @@ func (s *podSpecs) decode(obj runtime.Object, desired []byte) error {
 	if err := pod.ObjectMeta.Unmarshal(meta); err != nil {
 		return err
 	}
-	if shared := s.get(spec); shared != nil {
-		pod.Spec = *shared
-		return nil
+	held := s.get(spec)
+	if held == nil {
+		held = &heldSpec{}
+		if err := held.spec.Unmarshal(spec); err != nil {
+			return err
+		}
+		held.qos = qos.ComputePodQOS(&corev1.Pod{Spec: held.spec})
+		s.put(spec, held)
 	}
-	if err := pod.Spec.Unmarshal(spec); err != nil {
-		return err
-	}
-	s.put(spec, &pod.Spec)
+	pod.Spec, pod.Status.QOSClass = held.spec, held.qos
 	return nil
 }
 
-func (s *podSpecs) get(spec []byte) *corev1.PodSpec {
+func (s *podSpecs) get(spec []byte) *heldSpec {
 	s.mu.RLock()
-	shared, old := s.young[string(spec)], s.old[string(spec)]
+	held, old := s.young[string(spec)], s.old[string(spec)]
 	s.mu.RUnlock()
-	if shared == nil && old != nil {
+	if held == nil && old != nil {
 		s.put(spec, old)
 		return old
 	}
-	return shared
+	return held
 }
 
-func (s *podSpecs) put(spec []byte, decoded *corev1.PodSpec) {
+func (s *podSpecs) put(spec []byte, held *heldSpec) {
 	if len(spec) > maxSharedSpec {
 		return
 	}
-	held := *decoded
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.young == nil || len(s.young) >= specsHeld {
-		s.young, s.old = make(map[string]*corev1.PodSpec, specsHeld), s.young
+		s.young, s.old = make(map[string]*heldSpec, specsHeld), s.young
 	}
-	s.young[string(spec)] = &held
+	s.young[string(spec)] = held
 }
 
 // The tags of a pod's protobuf fields, all of which are messages; see k8s.io/api/core/v1/generated.proto.

@@ -29,6 +29,8 @@ func TestPodsShareTheirSpecs(t *testing.T) {
 		var plain, shared corev1.Pod
 		require.NoError(t, plain.Unmarshal(desired))
 		require.NoError(t, specs.decode(&shared, desired))
+		completePod(&plain)
+		completePod(&shared)
 		require.Empty(t, cmp.Diff(plain, shared))
 		return &shared
 	}
@@ -88,6 +90,8 @@ func TestPodsThatAreWrittenOtherwise(t *testing.T) {
 		errWant := want.Unmarshal(desired)
 		require.Equal(t, fmt.Sprint(errWant), fmt.Sprint(specs.decode(&got, desired)), name)
 		if errWant == nil {
+			completePod(&want)
+			completePod(&got)
 			require.Empty(t, cmp.Diff(want, got), name)
 		}
 	}
