@@ -2,11 +2,12 @@
 //
 //   - Equal objects have no differences, and the order of the differences is that of the paths.
 //   - List entries that carry a name (or another identifying key) are compared with their namesakes, whatever their position.
+//   - A Blame tells of every field of a value which change set it last. An entry put into a list changes nothing about the others.
+//   - A Path is what people write to say which fields they mean; it need not mention lists' entries.
 package fielddiff
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -19,9 +20,6 @@ type Difference struct {
 	Path          string
 	Before, After any
 }
-
-// identifying are the keys by which entries of Kubernetes' lists are told apart (the merge keys of strategic merge patch).
-var identifying = []string{"name", "type", "containerPort", "port", "mountPath", "uid", "ip", "key", "topologyKey"}
 
 // Compare returns the differences between two JSON values.
 func Compare(before, after any) []Difference {
@@ -53,12 +51,12 @@ func compareMaps(path string, before, after map[string]any, d *[]Difference) {
 	keys := maps.Clone(before)
 	maps.Copy(keys, after)
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		compare(join(path, key), before[key], after[key], d)
+		compare(Join(path, key), before[key], after[key], d)
 	}
 }
 
-// join quotes a key that holds a dot, as label keys do.
-func join(path, key string) string {
+// Join appends a key to a path; it quotes a key that holds a dot, as label keys do.
+func Join(path, key string) string {
 	switch {
 	case strings.ContainsAny(key, "./"):
 		return path + "[" + strconv.Quote(key) + "]"
@@ -69,9 +67,8 @@ func join(path, key string) string {
 }
 
 func compareLists(path string, before, after []any, d *[]Difference) {
-	b, okBefore := named(before)
-	a, okAfter := named(after)
-	if okBefore && okAfter && len(before)+len(after) > 0 {
+	if keyOf, ok := identify(before, after); ok {
+		b, a := file(before, keyOf), file(after, keyOf)
 		keys := maps.Clone(b)
 		maps.Copy(keys, a)
 		for _, key := range slices.Sorted(maps.Keys(keys)) {
@@ -89,20 +86,4 @@ func at(list []any, i int) any {
 		return list[i]
 	}
 	return nil
-}
-
-// named files a list's entries under the first identifying key that all have, each with a value of its own.
-func named(list []any) (map[string]any, bool) {
-	for _, key := range identifying {
-		entries := make(map[string]any, len(list))
-		for _, entry := range list {
-			if m, ok := entry.(map[string]any); ok && m[key] != nil {
-				entries[fmt.Sprint(m[key])] = entry
-			}
-		}
-		if len(entries) == len(list) {
-			return entries, true
-		}
-	}
-	return nil, false
 }
