@@ -45,38 +45,45 @@ type fact struct {
 	at   time.Duration
 	what What
 	ref  events.Ref
+	of   string // the name of the pod's owner, else of the object: generated names differ between runs
 	node string
 	why  string
+}
+
+// happening is an event, as far as two runs can have it in common.
+type happening struct {
+	at        time.Duration
+	eventType string
+	kind      events.GroupResource
+	namespace string
+	of        string
 }
 
 // chronicle notes the facts among the changes.
 type chronicle struct {
 	began   time.Time
 	present *events.State
+	drained []string // nodes
 	facts   []fact
-	types   map[string]int
-	count   int
+	all     []happening
 	lost    map[string]int // how many pods an owner has lost that were not replaced yet, by UID
-	last    time.Duration  // of the newest event
 }
 
-func newChronicle() *chronicle {
-	return &chronicle{types: map[string]int{}, lost: map[string]int{}}
-}
+func newChronicle() *chronicle { return &chronicle{lost: map[string]int{}} }
 
 // see takes note of an event.
 func (c *chronicle) see(e *events.Event, changes []events.Change) {
 	if c.present == nil || e.Type == nodeRenewed || e.Type == nodeFirstBeat {
 		return // what nodes do to begin with, and their signs of life, are nobody's doing
 	}
-	c.count++
-	c.types[e.Type]++
-	c.last = e.Stored.Sub(c.began)
+	h := happening{e.Stored.Sub(c.began), e.Type, e.Ref.GroupResource(), e.Ref.Namespace, e.Ref.Name}
+	defer func() { c.all = append(c.all, h) }()
 	if len(changes) == 0 || changes[0].Ref() != e.Ref {
 		return
 	}
 	change := &changes[0]
-	f := fact{at: c.last, ref: e.Ref}
+	h.of = ownerName(change)
+	f := fact{at: h.at, ref: e.Ref, of: h.of}
 	switch e.Ref.GroupResource() {
 	case podsKind:
 		c.seePod(f, e, change)
@@ -91,6 +98,18 @@ func (c *chronicle) see(e *events.Event, changes []events.Change) {
 	default:
 		c.seeOther(f, change)
 	}
+}
+
+// ownerName names what controls a changed object, or the object itself.
+func ownerName(change *events.Change) string {
+	o := change.New
+	if o == nil {
+		o = change.Old
+	}
+	if owner := metav1.GetControllerOfNoCopy(o.Meta()); owner != nil {
+		return owner.Name
+	}
+	return o.Ref.Name
 }
 
 func (c *chronicle) note(f fact, what What, why string) {
@@ -117,7 +136,7 @@ func (c *chronicle) seePod(f fact, e *events.Event, change *events.Change) {
 			c.leaves(now)
 		}
 		what := PodEnding
-		if e.Type == "PodEvicted" || e.Actor == User {
+		if e.Type == "PodEvicted" || e.Actor == User && slices.Contains(c.drained, f.node) {
 			what = PodEvicted
 		}
 		c.note(f, what, "")

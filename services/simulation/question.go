@@ -56,7 +56,20 @@ func Ask(ctx context.Context, state *events.State, present, changed Services, q 
 	if err != nil {
 		return nil, fmt.Errorf("letting the cluster alone, for comparison: %w", err)
 	}
-	return q.report(state, alone, asked), nil
+	r := q.report(state, alone, asked)
+	if q.Scheduler != "" && !q.isIdle() {
+		same, err := q.run(ctx, state, present, true)
+		if err != nil {
+			return nil, fmt.Errorf("asking the same of the present scheduler, for comparison: %w", err)
+		}
+		r.compare(same)
+	}
+	return r, nil
+}
+
+// isIdle says that nothing is done.
+func (q *Question) isIdle() bool {
+	return len(q.Apply)+len(q.Scale)+len(q.Delete)+len(q.Cordon)+len(q.Drain)+len(q.Kill) == 0
 }
 
 // outcome is how a run ended.
@@ -72,6 +85,7 @@ func (q *Question) run(ctx context.Context, state *events.State, services Servic
 	c.began, c.present = s.start, s.state
 	out := &outcome{chronicle: c, Simulation: s}
 	if act {
+		c.drained = q.Drain
 		var err error
 		if out.warnings, err = q.act(s); err != nil {
 			return nil, err

@@ -24,6 +24,7 @@ type Report struct {
 	Converges *Span           `json:"converges,omitempty"` // when the last thing has happened; absent while things still happen at the end
 	Steps     []Step          `json:"steps,omitempty"`
 	Placed    []Placed        `json:"placed,omitempty"`
+	Elsewhere []Elsewhere     `json:"elsewhere,omitempty"` // if the question is about the scheduler
 	Evicted   []Evicted       `json:"evicted,omitempty"`
 	Pending   []Waiting       `json:"pending,omitempty"` // pods that have no node at the end
 	Blocked   []Waiting       `json:"blocked,omitempty"` // pods that have one and can't start there
@@ -61,6 +62,13 @@ type Placed struct {
 	At   Span   `json:"at"`
 }
 
+// Elsewhere is a pod that the present scheduler would give another node; Present is empty if it would give it none.
+type Elsewhere struct {
+	Pod     string `json:"pod"`
+	Node    string `json:"node"`
+	Present string `json:"present,omitempty"`
+}
+
 // Evicted is a pod that is asked to leave its node.
 type Evicted = Placed
 
@@ -75,47 +83,61 @@ type Waiting struct {
 // Short is a workload that has less than it wants.
 type Short struct {
 	Object string `json:"object"`
-	Have   int32  `json:"have"` // available, of the newest template
 	Want   int32  `json:"want"`
+	Have   int32  `json:"have"`    // available, be they of the newest template or not
+	New    int32  `json:"updated"` // of the newest template, be they available or not
 	Why    string `json:"why,omitempty"`
 	Anyway bool   `json:"anyway,omitempty"`
 }
 
 // Nothing says that the question makes no difference.
-func (r *Report) Nothing() bool { return len(r.Events) == 0 }
+func (r *Report) Nothing() bool { return len(r.Events) == 0 && len(r.Steps) == 0 }
 
 // report compares two runs.
 func (q *Question) report(state *events.State, alone, asked *outcome) *Report {
 	r := &Report{Question: q.words(), Revision: state.Revision(), Time: asked.start, Simulated: Span(asked.Elapsed()), Warnings: asked.warnings,
 		Hash: asked.State().Hash(), Events: map[string]int{}}
-	for kind, n := range asked.types {
-		if n -= alone.types[kind]; n > 0 {
-			r.Events[kind] = n
-		}
+	end, last := Span(0), time.Duration(0)
+	for _, h := range without(asked.all, alone.all, func(h happening) happening { return h }) {
+		r.Events[h.eventType]++
+		end = max(end, Span(h.at))
 	}
-	facts := without(asked.facts, alone.facts)
+	for _, h := range asked.all {
+		last = max(last, h.at)
+	}
+	if asked.Elapsed()-last > min(time.Minute, asked.Elapsed()/2) {
+		r.Converges = &end
+	}
+	facts := without(asked.facts, alone.facts, func(f fact) fact { f.ref.Name = ""; return f })
 	r.Steps = steps(facts)
-	replaced := map[string]bool{}
 	for _, f := range facts {
 		switch f.what {
 		case PodPlaced, PodReplaced:
 			r.Placed = append(r.Placed, Placed{name(f.ref), f.node, Span(f.at)})
 		case PodEvicted:
 			r.Evicted = append(r.Evicted, Evicted{name(f.ref), f.node, Span(f.at)})
-			if !replaced[f.ref.String()] && !hasOwner(state, f.ref) {
-				r.Lost = append(r.Lost, name(f.ref))
-			}
+		}
+		if (f.what == PodEvicted || f.what == PodGone) && !hasOwner(state, f.ref) && !slices.Contains(q.Delete, f.ref) {
+			r.Lost = append(r.Lost, name(f.ref))
 		}
 	}
 	r.remains(alone.State(), asked.State(), q)
-	if quiet := asked.Elapsed() - asked.last; quiet > min(time.Minute, asked.Elapsed()/2) {
-		end := Span(0)
-		for _, f := range facts {
-			end = max(end, Span(f.at))
-		}
-		r.Converges = &end
-	}
 	return r
+}
+
+// compare tells what is placed elsewhere than in a run with the present scheduler.
+func (r *Report) compare(same *outcome) {
+	nodes := map[string]string{}
+	for _, f := range same.facts {
+		if f.what == PodPlaced || f.what == PodReplaced {
+			nodes[name(f.ref)] = f.node
+		}
+	}
+	for _, p := range r.Placed {
+		if present := nodes[p.Pod]; present != p.Node {
+			r.Elsewhere = append(r.Elsewhere, Elsewhere{Pod: p.Pod, Node: p.Node, Present: present})
+		}
+	}
 }
 
 // hasOwner says that something controls a pod, and so replaces it.
@@ -124,18 +146,18 @@ func hasOwner(state *events.State, ref events.Ref) bool {
 	return !ok || metav1.GetControllerOfNoCopy(o.Meta()) != nil
 }
 
-// without leaves out facts that are in the other list too. The same at another time is not the same.
-func without(facts, others []fact) (rest []fact) {
-	count := map[fact]int{}
-	for _, f := range others {
-		count[f]++
+// without leaves out what is in the other list too, as key sees it. The same at another time is not the same.
+func without[T comparable](all, others []T, key func(T) T) (rest []T) {
+	count := map[T]int{}
+	for _, one := range others {
+		count[key(one)]++
 	}
-	for _, f := range facts {
-		if count[f] > 0 {
-			count[f]--
+	for _, one := range all {
+		if k := key(one); count[k] > 0 {
+			count[k]--
 			continue
 		}
-		rest = append(rest, f)
+		rest = append(rest, one)
 	}
 	return rest
 }
@@ -163,7 +185,7 @@ func (r *Report) remains(alone, asked *events.State, q *Question) {
 			}
 		}
 		if list != nil {
-			w.Anyway = isSo(alone, o, pod)
+			w.Anyway = list != &r.Held && isSo(alone, o, pod)
 			*list = append(*list, w)
 		}
 	}
@@ -173,7 +195,7 @@ func (r *Report) remains(alone, asked *events.State, q *Question) {
 	}
 	for _, s := range shorts(asked) {
 		was, known := before[s.Object]
-		s.Anyway = known && was.Have <= s.Have && was.Want == s.Want
+		s.Anyway = known && was.Want == s.Want && was.Have <= s.Have && was.New <= s.New
 		r.Short = append(r.Short, s)
 	}
 }
@@ -199,29 +221,29 @@ func isSo(state *events.State, o *events.Object, pod *corev1.Pod) bool {
 
 // shorts lists the workloads that don't have what they want.
 func shorts(state *events.State) (out []Short) {
-	add := func(ref events.Ref, want *int32, have int32, why string) {
+	add := func(ref events.Ref, want *int32, have, updated int32, why string) {
 		n := int32(1)
 		if want != nil {
 			n = *want
 		}
-		if have < n {
-			out = append(out, Short{Object: short(ref), Have: have, Want: n, Why: why})
+		if min(have, updated) < n {
+			out = append(out, Short{Object: short(ref), Want: n, Have: have, New: updated, Why: why})
 		}
 	}
 	for o := range state.All(events.GroupResource{Group: appsv1.GroupName, Resource: "deployments"}, "") {
 		d := o.Typed().(*appsv1.Deployment)
 		if !d.Spec.Paused {
-			add(o.Ref, d.Spec.Replicas, min(d.Status.AvailableReplicas, d.Status.UpdatedReplicas), stuck(d))
+			add(o.Ref, d.Spec.Replicas, d.Status.AvailableReplicas, d.Status.UpdatedReplicas, stuck(d))
 		}
 	}
 	for o := range state.All(events.GroupResource{Group: appsv1.GroupName, Resource: "replicasets"}, "") {
 		if set := o.Typed().(*appsv1.ReplicaSet); metav1.GetControllerOfNoCopy(set) == nil {
-			add(o.Ref, set.Spec.Replicas, set.Status.AvailableReplicas, "")
+			add(o.Ref, set.Spec.Replicas, set.Status.AvailableReplicas, set.Status.Replicas, "")
 		}
 	}
 	for o := range state.All(events.GroupResource{Resource: "replicationcontrollers"}, "") {
 		set := o.Typed().(*corev1.ReplicationController)
-		add(o.Ref, set.Spec.Replicas, set.Status.AvailableReplicas, "")
+		add(o.Ref, set.Spec.Replicas, set.Status.AvailableReplicas, set.Status.Replicas, "")
 	}
 	return out
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/wakehq/wake/events"
 )
 
-// sameStep is how long after each other things of one kind happen that are told as one.
-const sameStep = 3 * time.Second
+// sameStep is how long after each other things of one kind happen that are not told as one any more.
+const sameStep = time.Second
 
-// Step is something that happens, to one object or to several within a few seconds.
+// Step is something that happens, to one object or to several at about the same time.
 type Step struct {
 	At      Span     `json:"at"`
 	Until   Span     `json:"until"`
@@ -46,11 +46,9 @@ func steps(facts []fact) []Step {
 			about.subject = f.node
 		case PodNoNode, PodBlocked, RolloutStuck, ObjectRefused, PodFinished:
 			about.subject = f.why
-		case ObjectGone:
-			about.subject = f.ref.Resource
 		}
 		i, ok := open[about]
-		if !ok || f.at-groups[i][len(groups[i])-1].at > sameStep {
+		if !ok || f.at-groups[i][len(groups[i])-1].at >= sameStep {
 			i = len(groups)
 			open[about] = i
 			groups = append(groups, nil)
@@ -71,7 +69,7 @@ func stepOf(group []fact) Step {
 		if !named[f.ref] {
 			named[f.ref] = true
 			object := short(f.ref)
-			if f.ref.GroupResource() == podsKind || f.ref.GroupResource() == nodesKind {
+			if f.ref.GroupResource() == podsKind || f.ref.GroupResource() == nodesKind && f.what != ObjectGone {
 				object = name(f.ref)
 			}
 			s.Objects = append(s.Objects, object)
@@ -101,7 +99,7 @@ var sentences = map[What][2]string{
 	PodReady:       {"%s become ready", "%s becomes ready"},
 	PodUnready:     {"%s on %s count as not ready", "%s on %s counts as not ready"},
 	PodBlocked:     {"%s can't start: %s", "%s can't start: %s"},
-	PodFinished:    {"%s end: %s", "%s ends: %s"},
+	PodFinished:    {"%s end as %s", "%s ends as %s"},
 	RolloutDone:    {"%s have all their replicas", "%s has all its replicas"},
 	RolloutStuck:   {"%s don't progress: %s", "%s doesn't progress: %s"},
 	JobDone:        {"%s are complete", "%s is complete"},
@@ -125,6 +123,9 @@ func (s *Step) words(first *fact) string {
 		who = fmt.Sprintf("%d pods", count)
 	case count > mostNamed:
 		who = fmt.Sprintf("%d %s", count, first.ref.Resource)
+		if s.What == ObjectGone {
+			who = fmt.Sprintf("%d objects", count)
+		}
 	case count > 1:
 		who = strings.Join(s.Objects[:count-1], ", ") + " and " + s.Objects[count-1]
 	}
