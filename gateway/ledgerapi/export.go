@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,8 +51,8 @@ func (a *API) export(c echo.Context) error {
 	}
 	q := c.QueryParams()
 	o := recording.Options{Cluster: a.Recorder.Cluster, Deciders: a.Recorder.Deciders}
-	if err := errors.Join(parse(q, "from", &o.From, parseRevision), parse(q, "to", &o.To, parseRevision)); err != nil {
-		return apierrors.NewBadRequest(err.Error())
+	if err := a.stretch(c.Request().Context(), q, &o); err != nil {
+		return err
 	}
 	switch secrets := q.Get("secrets"); secrets {
 	case "", "sealed":
@@ -70,6 +72,26 @@ func (a *API) export(c echo.Context) error {
 		return apierrors.NewBadRequest(err.Error())
 	}
 	return err
+}
+
+// stretch reads the moments between which a recording lies: it begins with the state at the first and goes on with what happened after.
+func (a *API) stretch(ctx context.Context, q url.Values, o *recording.Options) error {
+	now := time.Now()
+	if text := q.Get("from"); text != "" {
+		revision, err := a.Past.Resolve(ctx, text, now)
+		if err != nil {
+			return MomentFault(err)
+		}
+		o.From = revision + 1
+	}
+	if text := q.Get("to"); text != "" {
+		revision, err := a.Past.Resolve(ctx, text, now)
+		if err != nil {
+			return MomentFault(err)
+		}
+		o.To = revision
+	}
+	return nil
 }
 
 // proof answers with what came of comparing the ledger with its witness.
