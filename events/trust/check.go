@@ -22,6 +22,7 @@ type Options struct {
 	Key   ed25519.PublicKey // that must have signed; nil: the one that the trust directory pins
 	Marks []Mark            // checkpoints that were kept elsewhere
 	From  events.Revision   // where the ledger is known to begin, if what lies before was given up; else where the witness begins
+	To    events.Revision   // where it is known to end, as an export of a stretch does; 0: at its end
 	Stall time.Duration     // after how long without an event the ledger counts as unreadable; 10 s if 0
 }
 
@@ -57,7 +58,7 @@ func first(findings []Finding) Finding {
 func (r Report) Rate() float64 { return float64(r.Events) / r.Took.Seconds() }
 
 // Check reads everything that ledger holds and compares it with what was witnessed: every event with its record, the chain over them with every
-// checkpoint, every checkpoint with its signature. It may run beside a notary. What is wrong is in the report; an error says that it could not be found out: ctx ended,
+// checkpoint, every checkpoint with its signature. Events without their whole payload pass if they are superseded reports or Secrets, see events.Raw.Kept. It may run beside a notary. What is wrong is in the report; an error says that it could not be found out: ctx ended,
 // there is no witness (fs.ErrNotExist), or a file of it can't be read.
 func Check(ctx context.Context, ledger events.RawReader, o Options) (Report, error) {
 	o.Stall = cmp.Or(o.Stall, defaultStall)
@@ -107,6 +108,9 @@ func (k *comparison) run(ctx context.Context, ledger events.RawReader) error {
 	if err != nil {
 		k.unreadable(k.w.first(), err)
 		return nil
+	}
+	if k.o.To != 0 {
+		last = min(last, k.o.To)
 	}
 	if last == 0 || first > last {
 		k.next = max(k.w.first(), k.o.From, first)

@@ -195,6 +195,10 @@ func (c *checkpoints) take(line []byte) error {
 		c.distrusted = true
 		c.findings = append(c.findings, finding(CheckpointForged, c.end()+1, 0, remedyTrust, "line %d of the checkpoints is not the notary's: %v.", c.lines, err))
 		return nil
+	case e.Line == lineBreak && e.Previous != previous: // an old one, put in again: it must not excuse anything
+		c.distrusted = true
+		c.findings = append(c.findings, finding(CheckpointForged, c.end()+1, 0, remedyTrust, "line %d of the checkpoints accepts a break, but was not written there.", c.lines))
+		return nil
 	case e.Line == lineBreak:
 		c.accepted, c.findings = append(c.accepted, c.findings...), nil
 		c.breaks = append(c.breaks, *e.Break)

@@ -72,7 +72,7 @@ func (k *comparison) begin(from events.Revision) {
 		}
 	}
 	k.segment = segment{after: k.next - 1, events: chain, records: chain, eventsWhole: whole, recordsWhole: whole, blind: !whole}
-	if !whole {
+	if !whole && k.next-1 <= k.report.Witnessed {
 		k.found(finding(ChainAltered, k.w.first(), k.next-1, remedyTrust, "the chain file's records before revision %d, where the ledger begins, are not sound.", k.next))
 	}
 	k.compareMarks(k.next - 1)
@@ -87,6 +87,9 @@ func (k *comparison) take(r events.Raw) bool {
 	k.report.Events++
 	if r.Kept != nil {
 		k.report.Partial++
+		if !mayBePartial(&r) {
+			k.found(finding(Altered, r.Revision, 0, remedyWho, "the payload of the event at revision %d was left out or replaced, which is not done to such an event.", r.Revision))
+		}
 	}
 	s := &k.segment
 	d := r.Digest()
@@ -101,6 +104,15 @@ func (k *comparison) take(r events.Raw) bool {
 	}
 	k.advance()
 	return true
+}
+
+// mayBePartial says that r is of the sort whose payload an archive thins or an export leaves out. Its subject is proven by its digest.
+func mayBePartial(r *events.Raw) bool {
+	facet, ref, err := events.ParseSubject(r.Subject)
+	if err != nil {
+		return false
+	}
+	return facet == events.Observed && len(r.Payload) == 0 || facet == events.Desired && ref.Group == "" && ref.Resource == "secrets"
 }
 
 // record links the record of the next revision, if there is one.
@@ -161,7 +173,9 @@ func (k *comparison) closeSegment(a anchor) {
 	}
 	k.keep(s)
 	switch {
-	case recordsHold, s.blind:
+	case recordsHold:
+		k.report.Proven += s.count - uint64(len(s.deviating))
+	case s.blind:
 	case s.badRecord != 0:
 		k.chainAltered(s, a.Revision)
 		if len(s.deviating)+len(s.gaps) == 0 {

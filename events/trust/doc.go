@@ -11,7 +11,7 @@
 //   - kill -9 at any instant costs at most what was not yet witnessed: torn tails are recognised and dropped, and the ledger still has those events.
 //
 // What can't be found: a change to events before they were witnessed (about a second after they were stored; while no notary runs, from its stop to its next
-// start); a change by somebody who owns the data directory, the trust directory and the signing key (the key lies in the data directory,
+// start), or by somebody who can write both directories before they were signed (about ten seconds); a change by somebody who owns the data directory, the trust directory and the signing key (the key lies in the data directory,
 // so owning both directories is enough); and that the chain file, the checkpoints and the head were all rolled back together to an earlier state of theirs. A checkpoint
 // that a person keeps elsewhere (Mark) finds the last two.
 //

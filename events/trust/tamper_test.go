@@ -1,6 +1,7 @@
 package trust_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -256,6 +258,96 @@ func TestTamperingWithTheStoreIsNamed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The server may refuse such a store, serve a part of it or begin an empty one: a check must end and say that what was witnessed isn't there.
+func TestAStoreThatDoesNotLoadIsFound(t *testing.T) {
+	now, _ := stored(t)
+	for name, test := range map[string]func(t *testing.T, p place){
+		"stream's description damaged": func(t *testing.T, p place) { damage(t, filepath.Join(filepath.Dir(p.messages(t)), "meta.inf"), 20) },
+		"stream's description gone": func(t *testing.T, p place) {
+			require.NoError(t, os.Remove(filepath.Join(filepath.Dir(p.messages(t)), "meta.inf")))
+		},
+		"length of a record damaged": func(t *testing.T, p place) {
+			b, r := find(t, p.blocks(t), 1234)
+			damage(t, b.path, r.start+1)
+		},
+		"length of a record damaged, then a crash": func(t *testing.T, p place) {
+			b, r := find(t, p.blocks(t), 1234)
+			damage(t, b.path, r.start+1)
+			p.dropIndex(t)
+		},
+		"sequence of a record damaged": func(t *testing.T, p place) {
+			b, r := find(t, p.blocks(t), 1234)
+			damage(t, b.path, r.start+4)
+		},
+		"index damaged":     func(t *testing.T, p place) { damage(t, filepath.Join(p.messages(t), "index.db"), 20) },
+		"block overwritten": func(t *testing.T, p place) { b := p.blocks(t)[1]; clear(b.content); b.write(t) },
+		"block of another":  func(t *testing.T, p place) { all := p.blocks(t); all[1].content = all[2].content; all[1].write(t) },
+		"blocks interchanged": func(t *testing.T, p place) {
+			all := p.blocks(t)
+			all[0].content, all[1].content = all[1].content, all[0].content
+			all[0].write(t)
+			all[1].write(t)
+			p.dropIndex(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := now.copy(t)
+			test(t, p)
+			p.run(t, func(l *jetstream.Ledger) {
+				began := time.Now()
+				r, err := trust.Check(t.Context(), l, trust.Options{Dir: p.trust, Stall: 5 * time.Second})
+				require.NoError(t, err)
+				t.Logf("%d events in %s: %v", r.Events, time.Since(began).Round(time.Millisecond), r.Findings)
+				require.Equal(t, r.Proven == storedEnd, len(r.Findings) == 0)
+			})
+		})
+	}
+}
+
+func damage(t testing.TB, path string, at int) {
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	content[at] ^= 4
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+}
+
+// While a notary witnesses and writers write, nothing is found.
+func TestCheckingBesideANotary(t *testing.T) {
+	root := t.TempDir()
+	p := place{filepath.Join(root, "wake"), filepath.Join(root, "wake.trust")}
+	p.run(t, func(l *jetstream.Ledger) {
+		n, err := trust.Open(trust.Config{Dir: p.trust, KeyFile: p.key(), Cluster: "c1", Ledger: l, Poll: 5 * time.Millisecond, Every: 15 * time.Millisecond})
+		require.NoError(t, err)
+		write(t, l, "a", 10)
+		require.NoError(t, n.Witness(t.Context()))
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := n.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		running.Go(func() {
+			for to := 50; to <= storedEnd; to += 50 {
+				write(t, l, "a", to)
+			}
+			stop()
+		})
+		for checks := 0; ctx.Err() == nil; checks++ {
+			r, err := trust.Check(t.Context(), l, trust.Options{Dir: p.trust})
+			require.NoError(t, err)
+			require.Empty(t, r.Findings, "check %d", checks)
+		}
+		running.Wait()
+		require.Nil(t, n.Status().Broken)
+		require.NoError(t, n.Close())
+		r, err := trust.Check(t.Context(), l, trust.Options{Dir: p.trust})
+		require.NoError(t, err)
+		require.Empty(t, r.Findings)
+		require.EqualValues(t, storedEnd, r.Proven)
+	})
 }
 
 func flipBit(t testing.TB, p place, revision events.Revision) {

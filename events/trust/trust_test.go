@@ -305,13 +305,91 @@ func TestAnyTamperingIsFoundWhereItBegins(t *testing.T) {
 }
 
 func TestAPayloadThatIsLeftOutStillProvesTheRest(t *testing.T) {
-	b, d := witnessed(t)
-	*b.at(42) = b.at(42).Without(nil)
+	b := &book{}
+	b.write("a", 9)
+	b.at(4).Subject = "ledger.observed.core.pods.default.p"
+	b.at(5).Subject = "ledger.desired.core.secrets.default.s"
+	d := newDesk(t, b)
+	d.witness()
+	*b.at(4) = b.at(4).Without(nil)
+	*b.at(5) = b.at(5).Without([]byte("shell"))
 	r := d.check()
 	require.Empty(t, r.Findings)
-	require.EqualValues(t, 1, r.Partial)
-	b.at(42).Subject = "ledger.desired.core.pods.default.other"
-	require.EqualValues(t, 42, d.check().FirstFinding().Revision)
+	require.Equal(t, []uint64{2, 9}, []uint64{r.Partial, r.Proven})
+	b.at(5).Header[0].Value = "else"
+	require.EqualValues(t, 5, d.check().FirstFinding().Revision)
+	// Of everything else the payload must be there: that its digest is right proves nothing about another one.
+	*b.at(3) = b.at(3).Without([]byte("mallory"))
+	require.EqualValues(t, 3, d.check().FirstFinding().Revision)
+	b.at(4).Payload = []byte("mallory")
+	*b.at(3) = event("a", 3)
+	require.EqualValues(t, 4, d.check().FirstFinding().Revision)
+}
+
+func TestAStretch(t *testing.T) {
+	b, d := witnessed(t)
+	whole := b.raws
+	stretch := func(from, to int) trust.Report {
+		b.raws = slices.Clone(whole[from-1 : to])
+		r, err := trust.Check(t.Context(), b, trust.Options{Dir: d.config.Dir, From: events.Revision(from), To: events.Revision(to)})
+		require.NoError(t, err)
+		return r
+	}
+	for _, s := range [][2]int{{1, 300}, {1, 250}, {150, 160}, {101, 200}, {150, 250}, {281, 290}, {285, 300}} {
+		r := stretch(s[0], s[1])
+		require.Empty(t, r.Findings, s)
+		require.EqualValues(t, max(min(s[1], 280)-s[0]+1, 0), r.Proven, s)
+	}
+	whole[154].Payload = []byte("else")
+	f := stretch(150, 160).FirstFinding()
+	require.Equal(t, []any{trust.Altered, events.Revision(155)}, []any{f.Kind, f.Revision})
+	whole = whole[:158]
+	b.raws = b.raws[:8]
+	r, err := trust.Check(t.Context(), b, trust.Options{Dir: d.config.Dir, From: 156, To: 160})
+	require.NoError(t, err)
+	require.Equal(t, trust.TailCut, r.FirstFinding().Kind)
+}
+
+func TestTrimmingIsNotMissedByTheNotary(t *testing.T) {
+	b, d := witnessed(t)
+	b.raws = b.raws[250:]
+	d.witness()
+	b.raws = b.raws[40:]
+	b.at(292).Payload = nil
+	d.session(func(n *trust.Notary) {
+		f := n.Status().Broken
+		require.NotNil(t, f)
+		require.Equal(t, []any{trust.Altered, events.Revision(292)}, []any{f.Kind, f.Revision})
+	})
+	_, d = witnessed(t)
+	b = d.config.Ledger.(*book)
+	b.raws = b.raws[295:]
+	d.session(func(n *trust.Notary) {
+		f := n.Status().Broken
+		require.NotNil(t, f)
+		require.Equal(t, []any{trust.Missing, events.Revision(291), events.Revision(295)}, []any{f.Kind, f.Revision, f.Through}, "trimmed before it was witnessed")
+	})
+}
+
+func TestAnAcceptedBreakCantBeUsedAgain(t *testing.T) {
+	b, d := witnessed(t)
+	was := b.at(150).Payload
+	b.raws = b.raws[:140]
+	b.write("b", 300)
+	d.session(func(n *trust.Notary) {
+		_, err := n.Accept(t.Context(), "restored a backup", "ann")
+		require.NoError(t, err)
+	})
+	d.witness()
+	require.Empty(t, d.check().Findings)
+	b.at(150).Payload = was
+	d.lines(func(l []string) []string { l[len(l)-1] += "\n"; return append(l, l[len(l)-2]) })
+	kinds := map[trust.FindingKind]bool{}
+	for _, f := range d.check().Findings {
+		kinds[f.Kind] = true
+	}
+	require.True(t, kinds[trust.Altered])
+	require.True(t, kinds[trust.CheckpointForged])
 }
 
 func TestACheckpointKeptElsewhere(t *testing.T) {

@@ -22,39 +22,64 @@ func (k *comparison) finish() {
 			k.found(finding(Missing, g.from, g.through, remedyRestore, "%s witnessed and are gone from the ledger, which goes on after them.", were(g.from, g.through)))
 		}
 	}
-	if !k.readToEnd {
-		return
-	}
-	for _, m := range k.o.Marks {
-		if m.Revision > last {
-			k.found(finding(TailCut, last+1, m.Revision, remedyOlder, "the ledger ends at revision %d, but the checkpoint that you kept is of revision %d.", last, m.Revision))
-		}
-	}
-	switch {
-	case last == 0 && k.report.Witnessed > 0:
-		k.found(finding(TailCut, 1, k.report.Witnessed, remedyOlder, "the ledger is empty, but events up to revision %d were witnessed, the last signed at %s.",
-			k.report.Witnessed, k.report.Signed.Time.Format(time.RFC3339)))
-	case last < k.report.Witnessed && !older:
-		k.found(finding(TailCut, last+1, k.report.Witnessed, remedyOlder, "the ledger ends at revision %d, but events up to revision %d were witnessed, the last signed at %s: its end was cut off, or an older copy was restored.",
-			last, k.report.Witnessed, k.report.Signed.Time.Format(time.RFC3339)))
+	if k.readToEnd {
+		k.compareEnd(last, older)
 	}
 }
 
-// closeTail takes the records after the last anchor that was reached at their word: nothing signed says otherwise.
+// compareEnd sees that the ledger doesn't end too early.
+func (k *comparison) compareEnd(last events.Revision, older bool) {
+	for _, m := range k.o.Marks {
+		if m.Revision > last && (k.o.To == 0 || m.Revision <= k.o.To) {
+			k.found(finding(TailCut, last+1, m.Revision, remedyOlder, "the ledger ends at revision %d, but the checkpoint that you kept is of revision %d.", last, m.Revision))
+		}
+	}
+	switch end, signed := k.end(), k.report.Signed.Time.Format(time.RFC3339); {
+	case last == 0 && end > 0:
+		k.found(finding(TailCut, 1, end, remedyOlder, "the ledger is empty, but events up to revision %d were witnessed, the last signed at %s.", end, signed))
+	case last < end && !older:
+		k.found(finding(TailCut, last+1, end, remedyOlder, "the ledger ends at revision %d, but events up to revision %d were witnessed, the last signed at %s: its end was cut off, or an older copy was restored.",
+			last, end, signed))
+	}
+}
+
+// end is the last revision that was witnessed and matters.
+func (k *comparison) end() events.Revision {
+	if k.o.To != 0 {
+		return min(k.report.Witnessed, k.o.To)
+	}
+	return k.report.Witnessed
+}
+
+// closeTail takes what came after the last anchor that was reached. The records decide there, and the next anchor over the records.
 func (k *comparison) closeTail() {
 	s := k.segment
 	k.keep(s)
-	signedAhead := len(k.anchors) > 0
-	at := s.badRecord
-	if at != 0 && (signedAhead || at <= k.report.Witnessed) {
+	unsound := func(at events.Revision) {
 		k.found(finding(ChainAltered, at, 0, remedyTrust, "the chain file has no sound record of revision %d, which was witnessed.", at))
+	}
+	if s.badRecord != 0 && s.badRecord <= k.report.Witnessed {
+		unsound(s.badRecord)
 		return
 	}
-	// Records that lie behind the ledger's end are compared with the anchors all the same.
-	if e := k.w.last(); signedAhead && e.chain != nil && e.chain.next() <= k.w.signed().Revision {
-		at := max(e.chain.next(), e.first)
-		k.found(finding(ChainAltered, at, 0, remedyTrust, "the chain file ends before revision %d, which was signed.", at))
+	if len(k.anchors) == 0 || s.blind {
+		return
 	}
+	a := k.anchors[0]
+	for n := k.next; n <= a.Revision; n++ {
+		d, ok := k.w.at(n)
+		if !ok {
+			unsound(n)
+			return
+		}
+		s.records = s.records.Link(d)
+	}
+	if s.records != a.Chain {
+		k.found(finding(ChainAltered, s.after+1, a.Revision, remedyTrust, "the chain file's records of %s are not what the checkpoint of revision %d signs.",
+			span(s.after+1, a.Revision), a.Revision))
+		return
+	}
+	k.report.Proven += s.count - uint64(len(s.deviating))
 }
 
 // classify says of each run of deviating events what happened to it. It returns true if one of them goes on to the end: then the ledger is another copy's.
@@ -76,11 +101,11 @@ func (k *comparison) classify(last events.Revision) (older bool) {
 			k.found(f)
 			continue
 		}
-		toEnd := through == min(last, k.report.Witnessed)
+		toEnd := through == min(last, k.end())
 		if toEnd && (len(run) > 1 || k.storedAfterWitnessed(&run[0])) {
 			older = true
-			k.found(finding(OlderCopy, from, k.report.Witnessed, remedyOlder, "from revision %d on the ledger holds other events than were witnessed up to revision %d: an older copy, up to revision %d, was restored and went on.",
-				from, k.report.Witnessed, from-1))
+			k.found(finding(OlderCopy, from, k.end(), remedyOlder, "from revision %d on the ledger holds other events than were witnessed up to revision %d: an older copy, up to revision %d, was restored and went on.",
+				from, k.end(), from-1))
 			continue
 		}
 		k.found(finding(Altered, from, through, remedyWho, "what the ledger holds at %s is not what was witnessed there.", span(from, through)))
@@ -118,13 +143,13 @@ func (k *comparison) belongs() map[events.Revision]events.Revision {
 		if s.raw == nil {
 			break
 		}
+		there := s.raw.Without(nil) // the payload is hashed once
 		for j := range k.deviating {
 			other := &k.deviating[j]
 			if j == i || other.raw == nil {
 				continue
 			}
-			there := *s.raw
-			there.Revision = other.revision
+			there.Revision, there.Stored = other.revision, s.raw.Stored
 			own := there.Digest()
 			there.Stored = other.raw.Stored
 			if own == other.record || there.Digest() == other.record {

@@ -37,7 +37,7 @@ func (n *Notary) Witness(ctx context.Context) error {
 		}
 		n.checked = true
 	}
-	return n.record(ctx, last)
+	return n.record(ctx, first, last)
 }
 
 // begin begins a witness: pins the key in the trust directory, and only then puts the key in its place.
@@ -92,8 +92,8 @@ func (n *Notary) compare(ctx context.Context, first, last events.Revision) error
 }
 
 // record records the events up to last.
-func (n *Notary) record(ctx context.Context, last events.Revision) error {
-	if last < n.chain.next()-1 {
+func (n *Notary) record(ctx context.Context, first, last events.Revision) error {
+	if last < n.chain.next()-1 || first > n.chain.next() {
 		return n.diagnose(ctx)
 	}
 	from := n.chain.next()
@@ -149,7 +149,13 @@ func (n *Notary) diagnose(ctx context.Context) error {
 	if err := n.chain.file.Sync(); err != nil {
 		return fmt.Errorf("writing the chain to disk: %w", err)
 	}
-	report, err := Check(ctx, n.config.Ledger, Options{Dir: n.config.Dir, Key: n.key.Public().(ed25519.PublicKey), Stall: n.config.Stall})
+	first, _, err := n.config.Ledger.Bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("finding out what is wrong with the ledger: %w", err)
+	}
+	// What was trimmed after it was witnessed is not missed here: whether the archive has it is for a check of the archive to say.
+	from := min(first, n.chain.next())
+	report, err := Check(ctx, n.config.Ledger, Options{Dir: n.config.Dir, Key: n.key.Public().(ed25519.PublicKey), From: from, Stall: n.config.Stall})
 	if err != nil {
 		return fmt.Errorf("finding out what is wrong with the ledger: %w", err)
 	}
