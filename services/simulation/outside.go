@@ -81,8 +81,11 @@ func (o *outside) begin() {
 	for image := range works {
 		delete(o.broken, image)
 	}
-	for pod := range o.state.All(podsKind, "") {
-		o.consider(pod)
+	for object := range o.state.All(podsKind, "") {
+		if pod := object.Typed().(*corev1.Pod); pod.Status.Phase == corev1.PodPending && isWaiting(pod) && o.lacks(pod) != "" {
+			o.blocked[object.Ref] = true
+		}
+		o.consider(object)
 	}
 }
 

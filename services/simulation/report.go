@@ -108,7 +108,7 @@ func (q *Question) report(state *events.State, alone, asked *outcome) *Report {
 	if asked.Elapsed()-last > min(time.Minute, asked.Elapsed()/2) {
 		r.Converges = &end
 	}
-	facts := without(asked.facts, alone.facts, func(f fact) fact { f.ref.Name = ""; return f })
+	facts := without(asked.facts, alone.facts, likeness)
 	r.Steps = steps(facts)
 	for _, f := range facts {
 		switch f.what {
@@ -144,6 +144,15 @@ func (r *Report) compare(same *outcome) {
 func hasOwner(state *events.State, ref events.Ref) bool {
 	o, ok := state.Get(ref)
 	return !ok || metav1.GetControllerOfNoCopy(o.Meta()) != nil
+}
+
+// likeness is what two runs have of a fact in common: not the generated names, and not when they give up on a rollout that was stuck before.
+func likeness(f fact) fact {
+	f.ref.Name = ""
+	if f.what == RolloutStuck {
+		f.at, f.why = 0, ""
+	}
+	return f
 }
 
 // without leaves out what is in the other list too, as key sees it. The same at another time is not the same.
