@@ -59,7 +59,7 @@ func shapeOf(r *request, obj runtime.Object, columns bool) (runtime.Object, erro
 	metaVersion := schema.GroupVersion{Group: metav1.GroupName, Version: r.format.version}
 	switch r.format.shape {
 	case tabular:
-		table, err := r.kind.Table(obj, &metav1.TableOptions{NoHeaders: !columns, IncludeObject: r.format.include})
+		table, err := r.table(obj, &metav1.TableOptions{NoHeaders: !columns, IncludeObject: r.format.include})
 		if err != nil {
 			return nil, err
 		}
@@ -90,7 +90,7 @@ func (g *Gateway) answerList(r *request, p page) error {
 	}
 	objects := make([]runtime.Object, len(p.objects))
 	for i, o := range p.objects {
-		served, err := r.kind.Convert(o.Typed())
+		served, err := r.kind.Convert(r.shown(o.Typed()))
 		if err != nil {
 			return err
 		}
@@ -140,7 +140,7 @@ func (g *Gateway) streamList(r *request, p page) error {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		served, err := r.kind.Convert(o.Typed())
+		served, err := r.kind.Convert(r.shown(o.Typed()))
 		if err != nil {
 			return err
 		}

@@ -46,9 +46,11 @@ type Config struct {
 	Logs      LogSource // nil: logs are refused
 	// ServiceCIDR is where the addresses of services come from; a requested one must lie in it. The zero prefix allows any.
 	ServiceCIDR netip.Prefix
-	Version     string       // of wake, as in "0.1.0"
-	Health      func() error // nil, or why the ledger refuses appends; may be nil itself
-	Metrics     http.Handler // serves /metrics; nil: nothing does
+	Version     string              // of wake, as in "0.1.0"
+	Health      func() error        // nil, or why the ledger refuses appends; may be nil itself
+	Metrics     http.Handler        // serves /metrics; nil: nothing does
+	Recorder    *ledgerapi.Recorder // nil: nothing is exported
+	Witness     ledgerapi.Witness   // nil: nothing is proven
 	Log         *slog.Logger
 }
 
@@ -83,7 +85,8 @@ func (g *Gateway) routes() {
 		g.config.Log.Error("a request handler panicked", "error", err, "stack", string(stack))
 		return err
 	}}))
-	e.Use(authenticate)
+	e.Pre(cutMoment)
+	e.Use(authenticate, g.guardPast)
 	for _, path := range []string{"/healthz", "/livez", "/readyz"} {
 		e.GET(path, g.health)
 	}
@@ -92,7 +95,8 @@ func (g *Gateway) routes() {
 		e.GET("/metrics", echo.WrapHandler(g.config.Metrics))
 	}
 	g.discoveryRoutes(e)
-	api := ledgerapi.API{Ledger: g.config.Ledger, Registry: g.config.Registry, Past: g.past, View: g.config.View, Health: g.config.Health}
+	api := ledgerapi.API{Ledger: g.config.Ledger, Registry: g.config.Registry, Past: g.past, View: g.config.View, Health: g.config.Health,
+		Recorder: g.config.Recorder, Witness: g.config.Witness, Actor: func(ctx context.Context) string { return userFrom(ctx).actor() }}
 	api.Register(e.Group(ledgerapi.Prefix))
 	e.Any("/api/v1/*", g.resource)
 	e.Any("/apis/:group/:version/*", g.resource)

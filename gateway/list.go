@@ -84,6 +84,9 @@ func (g *Gateway) listState(r *request) (*events.State, position, error) {
 	if err != nil {
 		return nil, position{}, err
 	}
+	if err := g.enterContinued(r, t.Revision); err != nil {
+		return nil, position{}, err
+	}
 	state, err := g.exactState(r.Request().Context(), t.Revision)
 	return state, after, err
 }

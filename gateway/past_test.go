@@ -10,10 +10,17 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/events/timetravel"
+	"github.com/wakehq/wake/gateway"
 	"github.com/wakehq/wake/gateway/ledgerapi"
 )
 
@@ -63,8 +70,183 @@ func TestThePastCanBeRead(t *testing.T) {
 	require.Contains(t, answer, `"cells":["web","0/1","Pending"`)
 	_, _, answer = c.do(t, http.MethodGet, path+"?fieldSelector=spec.nodeName%3Dn1&at="+fmt.Sprint(bound), "")
 	require.Contains(t, answer, `"name":"web"`)
-	_, _, answer = c.do(t, http.MethodGet, path+"?at=-1h", "")
+	code, _, answer = c.do(t, http.MethodGet, path+"?at=-1h", "")
+	require.Equal(t, http.StatusBadRequest, code)
+	require.Contains(t, answer, "lies before the ledger's first event")
+	_, _, answer = c.do(t, http.MethodGet, path+"?at=0", "")
 	require.Contains(t, answer, `"items":[]`)
+	code, _, answer = c.do(t, http.MethodGet, path+"/web", "", "Wake-At", "before event "+created.ResourceVersion)
+	require.Equal(t, http.StatusNotFound, code, answer)
+}
+
+// at returns a client of the cluster as it was at a moment: an ordinary one, whose server's URL says when.
+func (c *cluster) at(t *testing.T, text string) kubernetes.Interface {
+	t.Helper()
+	m, err := timetravel.ParseMoment(text, time.Now())
+	require.NoError(t, err)
+	config := *c.config
+	config.Host = gateway.PastURL(config.Host, m)
+	client, err := kubernetes.NewForConfig(&config)
+	require.NoError(t, err)
+	return client
+}
+
+// remove deletes a pod at once.
+func (c *cluster) remove(t *testing.T, name string) {
+	t.Helper()
+	zero := int64(0)
+	require.NoError(t, c.client.CoreV1().Pods("default").Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: &zero}))
+}
+
+func TestAnOrdinaryClientReadsThePast(t *testing.T) {
+	c := newCluster(t)
+	for _, name := range []string{"a", "b", "c"} {
+		c.createPod(t, name)
+	}
+	then := c.last(t)
+	for _, name := range []string{"a", "b", "c"} {
+		c.remove(t, name)
+	}
+	c.createPod(t, "d")
+	for _, moment := range []string{fmt.Sprint(then.Revision), fmt.Sprint("before event ", then.Revision+1), then.Stored.Add(time.Microsecond).Format(time.RFC3339Nano)} {
+		past := c.at(t, moment)
+		pods := past.CoreV1().Pods("default")
+		one, err := pods.Get(t.Context(), "b", metav1.GetOptions{})
+		require.NoError(t, err, moment)
+		require.Equal(t, "b", one.Name)
+		_, err = pods.Get(t.Context(), "d", metav1.GetOptions{})
+		require.True(t, apierrors.IsNotFound(err), "%v", err)
+
+		first, err := pods.List(t.Context(), metav1.ListOptions{Limit: 2})
+		require.NoError(t, err)
+		require.Len(t, first.Items, 2)
+		require.Equal(t, fmt.Sprint(then.Revision), first.ResourceVersion)
+		second, err := pods.List(t.Context(), metav1.ListOptions{Limit: 2, Continue: first.Continue})
+		require.NoError(t, err)
+		require.Equal(t, "c", second.Items[0].Name)
+
+		resources, err := past.Discovery().ServerResourcesForGroupVersion("apps/v1")
+		require.NoError(t, err)
+		require.NotEmpty(t, resources.APIResources)
+		_, err = past.Discovery().ServerVersion()
+		require.NoError(t, err)
+	}
+}
+
+// The pieces of a list are of one revision, though the moment itself goes on meanwhile.
+func TestAListOfAnAgeIsOfOneMoment(t *testing.T) {
+	c := newCluster(t)
+	for _, name := range []string{"a", "b", "c"} {
+		c.createPod(t, name)
+	}
+	past := c.at(t, "-1ms").CoreV1().Pods("default")
+	time.Sleep(2 * time.Millisecond) // the moment has to reach what was just done
+	first, err := past.List(t.Context(), metav1.ListOptions{Limit: 1})
+	require.NoError(t, err)
+	for _, name := range []string{"b", "c"} {
+		c.remove(t, name)
+	}
+	time.Sleep(2 * time.Millisecond)
+	second, err := past.List(t.Context(), metav1.ListOptions{Limit: 5, Continue: first.Continue})
+	require.NoError(t, err)
+	require.Len(t, second.Items, 2, "b and c are gone only since")
+	require.Equal(t, first.ResourceVersion, second.ResourceVersion)
+	now, err := past.List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	require.Len(t, now.Items, 1)
+}
+
+func TestThePastCannotBeWritten(t *testing.T) {
+	c := newCluster(t)
+	created := c.createPod(t, "web")
+	past := c.at(t, created.ResourceVersion)
+	pods := past.CoreV1().Pods("default")
+	before := c.last(t).Revision
+	_, create := pods.Create(t.Context(), pod("new"), metav1.CreateOptions{})
+	_, update := pods.Update(t.Context(), created, metav1.UpdateOptions{})
+	_, patch := pods.Patch(t.Context(), "web", types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{})
+	remove := pods.Delete(t.Context(), "web", metav1.DeleteOptions{})
+	removeAll := pods.DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{})
+	bind := pods.Bind(t.Context(), &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "web"}}, metav1.CreateOptions{})
+	for _, err := range []error{create, update, patch, remove, removeAll, bind} {
+		require.True(t, apierrors.IsMethodNotSupported(err), "%v", err)
+		require.ErrorContains(t, err, "revision "+created.ResourceVersion+" (")
+		require.ErrorContains(t, err, "is the past, which can only be read")
+	}
+	require.ErrorContains(t, remove, `"wake restore pods/web --at `+created.ResourceVersion+` -n default"`)
+	_, err := pods.GetLogs("web", &corev1.PodLogOptions{}).Stream(t.Context())
+	require.ErrorContains(t, err, "logs are kept by the node, not in the ledger")
+	require.Equal(t, before, c.last(t).Revision, "nothing was written")
+
+	review, err := past.AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	require.Equal(t, "ada", review.Status.UserInfo.Username)
+	dry, err := pods.Patch(t.Context(), "web", types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+	require.NoError(t, err, "what a change would have come to then may be asked")
+	require.Equal(t, "b", dry.Labels["a"])
+}
+
+// Whoever watches a moment sees what there was, and then that nothing happens.
+func TestAWatchOfThePastIsSilent(t *testing.T) {
+	c := newCluster(t)
+	created := c.createPod(t, "web")
+	c.remove(t, "web")
+	pods := c.at(t, created.ResourceVersion).CoreV1().Pods("default")
+	second := int64(1)
+	watcher, err := pods.Watch(t.Context(), metav1.ListOptions{TimeoutSeconds: &second})
+	require.NoError(t, err)
+	c.createPod(t, "later")
+	first := <-watcher.ResultChan()
+	require.Equal(t, watch.Added, first.Type)
+	require.Equal(t, "web", first.Object.(*corev1.Pod).Name)
+	_, more := <-watcher.ResultChan()
+	require.False(t, more, "until its time is up")
+
+	list, err := pods.List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	watcher, err = pods.Watch(t.Context(), metav1.ListOptions{TimeoutSeconds: &second, ResourceVersion: list.ResourceVersion})
+	require.NoError(t, err)
+	_, more = <-watcher.ResultChan()
+	require.False(t, more)
+
+	streaming, sendInitial := c.at(t, created.ResourceVersion), true
+	watcher, err = streaming.CoreV1().Pods("default").Watch(t.Context(), metav1.ListOptions{TimeoutSeconds: &second, AllowWatchBookmarks: true,
+		SendInitialEvents: &sendInitial, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan})
+	require.NoError(t, err)
+	require.Equal(t, watch.Added, (<-watcher.ResultChan()).Type)
+	done := <-watcher.ResultChan()
+	require.Equal(t, watch.Bookmark, done.Type)
+	require.Equal(t, "true", done.Object.(*corev1.Pod).Annotations[metav1.InitialEventsAnnotationKey])
+}
+
+// Ages are counted to the moment, but times stay what they are.
+func TestAgesAreOfThen(t *testing.T) {
+	c := newCluster(t)
+	started := metav1.NewTime(time.Now().Add(-3 * time.Hour).Truncate(time.Second))
+	p := c.createPod(t, "web")
+	p.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &started, ContainerStatuses: []corev1.ContainerStatus{{Name: "main", RestartCount: 2,
+		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: started}}}}}
+	p, err := c.client.CoreV1().Pods("default").UpdateStatus(t.Context(), p, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	table := func(path string) *metav1.Table {
+		code, _, answer := c.do(t, http.MethodGet, path, "", "Accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+		require.Equal(t, http.StatusOK, code, answer)
+		var out metav1.Table
+		require.NoError(t, json.Unmarshal([]byte(answer), &out))
+		return &out
+	}
+	const pods = "/api/v1/namespaces/default/pods"
+	stored := c.last(t).Stored
+	late := stored.Add(time.Hour)
+	then := table("/at/" + p.ResourceVersion + pods)
+	require.Equal(t, "2 (3h ago)", then.Rows[0].Cells[3])
+	require.Regexp(t, `^[0-2]s$`, then.Rows[0].Cells[4])
+	require.Contains(t, string(then.Rows[0].Object.Raw), p.CreationTimestamp.UTC().Format(time.RFC3339), "the object's own time is told as it was")
+	require.Equal(t, then.Rows[0].Cells[3], table("/at/" + p.ResourceVersion + pods + "/web").Rows[0].Cells[3])
+
+	code, _, answer := c.do(t, http.MethodGet, "/at/"+late.Format(time.RFC3339)+pods, "")
+	require.Equal(t, http.StatusBadRequest, code)
+	require.Contains(t, answer, "lies ahead")
 }
 
 func TestTheLedgerTellsWhatHappened(t *testing.T) {

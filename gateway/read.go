@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,30 +12,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/wakehq/wake/events"
-	"github.com/wakehq/wake/gateway/ledgerapi"
 )
-
-// headerAt names the moment that a read is answered for, like the query parameter "at".
-const headerAt = "Wake-At"
 
 // catchUpTimeout is how long a read waits for the view to reach a revision that the client has seen elsewhere.
 const catchUpTimeout = 3 * time.Second
 
-// moment returns the moment of the past that a request asks for, empty for the present.
-func moment(r *http.Request) string {
-	return cmp.Or(r.URL.Query().Get("at"), r.Header.Get(headerAt))
-}
-
 // state returns the state that a read is answered from: the present, at least at the revision that the client names, or the past that it asks for.
 func (g *Gateway) state(r *request) (*events.State, error) {
 	ctx := r.Request().Context()
-	if m := moment(r.Request()); m != "" {
-		revision, err := g.past.Resolve(ctx, m, time.Now())
-		if err != nil {
-			return nil, ledgerapi.MomentFault(err)
-		}
-		r.Response().Header().Set("Wake-Revision", strconv.FormatUint(revision, 10))
-		return g.past.StateAt(ctx, revision)
+	if point, past, err := g.point(r); err != nil {
+		return nil, err
+	} else if past {
+		return g.past.StateAt(ctx, point.Revision)
 	}
 	revision, err := parseResourceVersion(r.query.Get("resourceVersion"))
 	if err != nil {
@@ -100,6 +87,11 @@ func (g *Gateway) get(r *request) error {
 
 // present returns the object that a reading request names, as of when it asks about.
 func (g *Gateway) present(r *request) (*events.Object, error) {
+	if point, past, err := g.point(r); err != nil {
+		return nil, err
+	} else if past {
+		return g.pastObject(r, point.Revision)
+	}
 	state, err := g.state(r)
 	if err != nil {
 		return nil, err

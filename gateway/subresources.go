@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,6 +15,9 @@ func (g *Gateway) subresource(r *request) error {
 		return errNoSuchPath()
 	}
 	method := r.Request().Method
+	if slices.Contains(onNodes, r.subresource) && momentText(r.Request()) != "" {
+		return errNodes(r.subresource)
+	}
 	switch r.subresource {
 	case "scale":
 		return g.scale(r)

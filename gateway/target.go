@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +24,10 @@ type request struct {
 	query       url.Values
 	user        user
 	format      format // of the answer
+
+	past     bool      // it is answered from the past
+	then     time.Time // the moment to which ages are counted; zero: now
+	agesThen bool      // the client shows ages itself
 }
 
 // ref names the object that the request is about.
@@ -85,9 +90,6 @@ func (g *Gateway) resource(c echo.Context) error {
 	watching := method == http.MethodGet && isTrue(r.query, "watch") && r.subresource == ""
 	if r.format, err = negotiate(c.Request(), watching); err != nil {
 		return err
-	}
-	if moment(c.Request()) != "" && method != http.MethodGet && method != http.MethodHead {
-		return apierrors.NewBadRequest("the past can't be changed: leave out ?at= and the header Wake-At to write to the present")
 	}
 	if r.subresource != "" {
 		return g.subresource(r)

@@ -24,9 +24,6 @@ const (
 
 // watch streams what happens to the selected objects of a collection.
 func (g *Gateway) watch(r *request) error {
-	if moment(r.Request()) != "" {
-		return apierrors.NewBadRequest("the past doesn't change: a watch can't be combined with ?at= or the header Wake-At")
-	}
 	s, err := newSelector(r.kind, r.namespace, r.name, r.query)
 	if err != nil {
 		return err
@@ -58,8 +55,8 @@ type watcher struct {
 	request   *request
 	selector  *selector
 	bookmarks bool
-	cursor    *events.Cursor
-	columns   bool // the table's columns have been sent
+	cursor    *events.Cursor // nil in the past, where nothing happens any more
+	columns   bool           // the table's columns have been sent
 	at        events.Revision
 }
 
@@ -75,6 +72,8 @@ func (w *watcher) open() (*events.State, error) {
 	switch {
 	case sendInitial != "" && metav1.ResourceVersionMatch(q.Get("resourceVersionMatch")) != metav1.ResourceVersionMatchNotOlderThan:
 		return nil, apierrors.NewBadRequest("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+	case momentText(w.request.Request()) != "":
+		return w.openPast(revision, sendInitial)
 	case sendInitial == "true", sendInitial == "" && revision == 0:
 		if _, err := w.gateway.reach(w.request.Request().Context(), revision); err != nil {
 			return nil, err
@@ -94,6 +93,32 @@ func (w *watcher) open() (*events.State, error) {
 	return nil, err
 }
 
+// openPast begins a watch of a moment: what there was is sent, and then nothing happens until the client leaves or its time is up, as in a cluster in
+// which nothing moves.
+func (w *watcher) openPast(revision events.Revision, sendInitial string) (*events.State, error) {
+	point, _, err := w.gateway.point(w.request)
+	if err != nil {
+		return nil, err
+	}
+	if sendInitial == "true" || sendInitial == "" && revision == 0 {
+		w.at = point.Revision
+		return w.gateway.past.StateAt(w.request.Request().Context(), point.Revision)
+	}
+	if w.at = revision; revision == 0 {
+		w.at = point.Revision
+	}
+	return nil, nil
+}
+
+// next waits for changes.
+func (w *watcher) next(ctx context.Context) ([]events.Change, *events.State, error) {
+	if w.cursor == nil {
+		<-ctx.Done()
+		return nil, nil, ctx.Err()
+	}
+	return w.cursor.Next(ctx)
+}
+
 func (w *watcher) run(ctx context.Context, initial *events.State) error {
 	response := w.request.Response()
 	response.Header().Set("Content-Type", w.request.format.contentType())
@@ -108,7 +133,7 @@ func (w *watcher) run(ctx context.Context, initial *events.State) error {
 	nextBookmark := time.Now().Add(bookmarkEvery)
 	for {
 		waiting, cancel := context.WithDeadline(ctx, nextBookmark)
-		changes, state, err := w.cursor.Next(waiting)
+		changes, state, err := w.next(waiting)
 		cancel()
 		switch {
 		case ctx.Err() != nil:

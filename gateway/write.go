@@ -34,7 +34,10 @@ type draft struct {
 func (g *Gateway) commit(r *request, decide func(state *events.State) (draft, error)) (draft, error) {
 	ctx := r.Request().Context()
 	for attempt := 1; ; attempt++ {
-		state := g.config.View.State()
+		state, err := g.basis(r)
+		if err != nil {
+			return draft{}, err
+		}
 		d, err := decide(state)
 		if err != nil || len(d.proposals) == 0 || r.dryRun() {
 			return d, err
@@ -53,6 +56,16 @@ func (g *Gateway) commit(r *request, decide func(state *events.State) (draft, er
 			return d, err
 		}
 	}
+}
+
+// basis returns the state on which a write is decided: the present, or for a dry run of the past that.
+func (g *Gateway) basis(r *request) (*events.State, error) {
+	if point, past, err := g.point(r); err != nil {
+		return nil, err
+	} else if past {
+		return g.past.StateAt(r.Request().Context(), point.Revision)
+	}
+	return g.config.View.State(), nil
 }
 
 func appendFailure(err error, ref *events.Ref) error {

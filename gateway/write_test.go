@@ -249,7 +249,7 @@ func TestBadRequests(t *testing.T) {
 		{"not DNS", "POST", "/api/v1/namespaces/default/configmaps", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"A_B"}}`, 422, "Invalid",
 			"a lowercase RFC 1123 subdomain"},
 		{"too large", "POST", "/api/v1/namespaces/default/configmaps", big, 413, "RequestEntityTooLarge", "limit is 3145728"},
-		{"the past", "DELETE", "/api/v1/namespaces/default/pods/web?at=3", "", 400, "BadRequest", "the past can't be changed"},
+		{"the past", "DELETE", "/api/v1/namespaces/default/pods/web?at=3", "", 405, "MethodNotAllowed", "is the past, which can only be read"},
 		{"the future", "GET", "/api/v1/pods?at=100000", "", 400, "BadRequest", "lies ahead"},
 		{"exec", "POST", "/api/v1/namespaces/default/pods/web/exec", "", 501, "NotImplemented", "exec of pods is not implemented"},
 		{"no such subresource", "GET", "/api/v1/namespaces/default/configmaps/web/log", "", 404, "NotFound", "could not find"},

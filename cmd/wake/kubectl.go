@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -22,21 +21,6 @@ func kubectlCommand(place *location) *cobra.Command {
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runKubectl(cmd.Context(), place, args, nil)
-		},
-	}
-}
-
-func kubeconfigCommand(place *location) *cobra.Command {
-	return &cobra.Command{
-		Use:   "kubeconfig",
-		Short: "Print the path of the kubeconfig: export KUBECONFIG=$(wake kubeconfig)",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := os.Stat(place.kubeconfig()); err != nil {
-				return place.notRunning()
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), place.kubeconfig())
-			return err
 		},
 	}
 }

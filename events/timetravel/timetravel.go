@@ -106,22 +106,23 @@ func recentNotes(ctx context.Context, ledger events.Ledger, revision events.Revi
 
 // advance folds what happened after base up to revision into a fork of base.
 func (p *Past) advance(ctx context.Context, fork *events.State, revision events.Revision) (*events.State, int, error) {
-	size := 0
-	from := fork.Revision()
+	var all []*events.Event
+	size, from := 0, fork.Revision()
 	err := p.ledger.Read(ctx, events.Query{From: from + 1, To: revision}, func(e events.Event) bool {
+		all = append(all, &e)
 		size += cost(&e)
-		_, _ = fork.Apply(e)
 		return true
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("folding the ledger from revision %d to %d: %w", from, revision, err)
 	}
+	_ = fork.Load(all, events.Recent{})
 	fork.Advance(revision)
 	return fork, size, nil
 }
 
-// near is how many events are rather folded one by one onto a state that is held than the whole loaded anew.
-const near = 2_000
+// near is how many events are rather folded onto a state that is held than the whole loaded anew.
+const near = 10_000
 
 // fold makes the state at revision, from fork if that is near.
 func (p *Past) fold(ctx context.Context, fork *events.State, revision events.Revision) (*events.State, int, error) {
