@@ -182,7 +182,7 @@ func (r *Reader) Select(q events.Query, yield func(events.Raw) bool) error {
 // LastOf returns the last event on each subject that one of patterns matches, as of a revision that isn't before Base, ordered by revision. One that was thinned is
 // passed over: the one before it that is whole stands for it.
 func (r *Reader) LastOf(patterns []string, at events.Revision) ([]events.Raw, error) {
-	last, err := r.lastRevisions(patterns, at)
+	last, err := r.LastRevisions(patterns, at)
 	if err != nil {
 		return nil, err
 	}

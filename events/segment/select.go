@@ -84,8 +84,8 @@ func (r *Reader) Revisions(patterns []string, from, to events.Revision) ([]event
 	return out, err
 }
 
-// lastRevisions returns the last of the events up to at of each subject that one of patterns matches.
-func (r *Reader) lastRevisions(patterns []string, at events.Revision) (map[string]events.Revision, error) {
+// LastRevisions returns the last of the events up to at of each subject that one of patterns matches.
+func (r *Reader) LastRevisions(patterns []string, at events.Revision) (map[string]events.Revision, error) {
 	out := map[string]events.Revision{}
 	if at <= r.header.Base {
 		return out, nil
