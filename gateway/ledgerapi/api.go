@@ -26,6 +26,9 @@ const Prefix = "/apis/ledger.wake.dev/v1"
 // headerRevision names the revision up to which an answer is complete.
 const headerRevision = "Wake-Revision"
 
+// headerLeftOut is a trailer: how many routine events an answer leaves out because only notable ones were asked for.
+const headerLeftOut = "Wake-Left-Out"
+
 // API answers questions about a ledger.
 type API struct {
 	Ledger   events.Ledger
@@ -37,6 +40,9 @@ type API struct {
 	Recorder *Recorder                        // nil: no exports
 	Witness  Witness                          // nil: no proofs
 	Actor    func(ctx context.Context) string // who makes a request
+
+	// Explain tells what a pod that waits for a node waits for, and what would make it fit, as JSON; nil if it doesn't wait. Nil: nobody can tell.
+	Explain func(state *events.State, pod events.Ref) any
 }
 
 // Register adds the API's routes to g, which serves Prefix.
@@ -44,6 +50,10 @@ func (a *API) Register(g *echo.Group) {
 	g.GET("/events", a.events)
 	g.GET("/history/:group/:resource/:namespace/:name", a.history)
 	g.GET("/causes/:revision", a.causes)
+	g.GET("/diff", a.diff)
+	g.GET("/blame", a.blame)
+	g.GET("/why", a.why)
+	g.GET("/impact", a.impact)
 	g.GET("/state", a.state)
 	g.GET("/status", a.status)
 	g.GET("/export", a.export)
@@ -83,7 +93,7 @@ func (a *API) answer(c echo.Context, query url.Values) error {
 	if !s.follow {
 		c.Response().Header().Set(headerRevision, strconv.FormatUint(min(last, s.query.To), 10))
 	}
-	t := &teller{api: a, selection: &s, out: out, state: events.NewState(a.Registry), seen: map[events.Ref]events.Revision{}}
+	t := &teller{api: a, selection: &s, out: out}
 	if last > 0 && !s.empty && s.query.From <= last {
 		if err := t.past(ctx); err != nil {
 			return err
@@ -92,7 +102,11 @@ func (a *API) answer(c echo.Context, query url.Values) error {
 	if s.follow {
 		return t.future(ctx, max(last, s.query.From-min(s.query.From, 1)))
 	}
-	return out.flush()
+	if err := out.flush(); err != nil {
+		return err
+	}
+	c.Response().Header().Set(http.TrailerPrefix+headerLeftOut, strconv.Itoa(t.leftOut))
+	return nil
 }
 
 // causes tells an event, then the one that caused it, and so on. A cause is always older, so that the walk ends.
@@ -103,14 +117,11 @@ func (a *API) causes(c echo.Context) error {
 	}
 	out := newLines(c)
 	for first := true; revision != 0; first = false {
-		e, ok, err := a.event(c.Request().Context(), revision)
-		if err != nil {
+		e, err := a.event(c.Request().Context(), revision)
+		if err != nil && (first || !apierrors.IsNotFound(err)) {
 			return err
 		}
-		if !ok && first {
-			return apierrors.NewNotFound(schema.GroupResource{Resource: "events"}, c.Param("revision"))
-		}
-		if !ok {
+		if err != nil {
 			break
 		}
 		if err := out.write(wireEvent(&e)); err != nil {
@@ -124,13 +135,30 @@ func (a *API) causes(c echo.Context) error {
 	return out.flush()
 }
 
-// event reads one event.
-func (a *API) event(ctx context.Context, revision events.Revision) (found events.Event, ok bool, err error) {
+// event reads one event; a revision that there is no event of is the client's mistake.
+func (a *API) event(ctx context.Context, revision events.Revision) (found events.Event, err error) {
 	err = a.Ledger.Read(ctx, events.Query{From: revision, To: revision}, func(e events.Event) bool {
-		found, ok = e, true
+		found = e
 		return false
 	})
-	return found, ok, err
+	if err == nil && found.Revision != revision {
+		err = a.noEvent(ctx, revision)
+	}
+	return found, err
+}
+
+// noEvent words that there is no event of a revision, and which there are.
+func (a *API) noEvent(ctx context.Context, revision events.Revision) error {
+	last, _, err := a.Ledger.Last(ctx)
+	if err != nil {
+		return err
+	}
+	missing := apierrors.NewNotFound(schema.GroupResource{Resource: "events"}, strconv.FormatUint(revision, 10))
+	missing.ErrStatus.Message = fmt.Sprintf("there is no event %d: the newest is %d", revision, last)
+	if revision != 0 && revision <= last {
+		missing.ErrStatus.Message = fmt.Sprintf("event %d is not held any more, or could not be understood (see wake status)", revision)
+	}
+	return missing
 }
 
 func (a *API) state(c echo.Context) error {

@@ -42,9 +42,12 @@ type Event struct {
 	UID         string    `json:"uid"`
 	Tombstone   bool      `json:"tombstone,omitempty"`
 	Note        *Note     `json:"note,omitempty"`
+	Routine     bool      `json:"routine,omitempty"` // see RoutineTypes
 
-	Before json.RawMessage `json:"before,omitempty"` // the merged object before the event, if there was one
-	Object json.RawMessage `json:"object,omitempty"` // and after it
+	Fields    []Field         `json:"fields,omitempty"`    // what it changed, on request: not of a deletion
+	Placement json.RawMessage `json:"placement,omitempty"` // events.Placement, of an event that placed a pod
+	Before    json.RawMessage `json:"before,omitempty"`    // the merged object before the event, if there was one
+	Object    json.RawMessage `json:"object,omitempty"`    // and after it
 }
 
 // Object is an object of a past state.
@@ -60,7 +63,10 @@ func wireRef(r events.Ref) Ref {
 
 func wireEvent(e *events.Event) Event {
 	w := Event{Revision: e.Revision, Stored: e.Stored, At: e.At, Type: e.Type, Actor: e.Actor, Key: e.Key, Cause: e.Cause,
-		Correlation: e.Correlation, Basis: e.Basis, Changed: e.Changed, Facet: e.Facet.String(), Ref: wireRef(e.Ref), UID: e.UID, Tombstone: e.Tombstone}
+		Correlation: e.Correlation, Basis: e.Basis, Changed: e.Changed, Facet: e.Facet.String(), Ref: wireRef(e.Ref), UID: e.UID, Tombstone: e.Tombstone, Routine: routine(e)}
+	if e.Facet == events.Assigned && json.Valid(e.Payload) {
+		w.Placement = e.Payload
+	}
 	if n := e.Note; n != nil {
 		w.Note = &Note{Reason: n.Reason, Message: n.Message, Warning: n.Warning}
 	}

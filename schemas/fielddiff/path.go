@@ -133,3 +133,6 @@ func (p Path) values(value any) []any {
 	}
 	return found
 }
+
+// Begins says that p lies in the field of that name of an object.
+func (p Path) Begins(name string) bool { return len(p) > 0 && p[0].name == name }
