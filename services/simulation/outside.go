@@ -35,6 +35,9 @@ const (
 	nodeFirstBeat = "LeaseCreated"
 )
 
+// reasonConfig is why a container waits that names what isn't there, as the node agent has it.
+const reasonConfig = "CreateContainerConfigError"
+
 var (
 	podsKind  = events.GroupResource{Resource: "pods"}
 	nodesKind = events.GroupResource{Resource: "nodes"}
@@ -219,7 +222,10 @@ func (o *outside) begun(object *events.Object, pod *corev1.Pod) {
 	}
 	if lack := o.lacks(pod); lack != "" {
 		o.blocked[object.Ref] = true
-		wait(after, corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: lack}, o.now)
+		if blockedBy(pod) == reasonConfig+": "+lack {
+			return // it has said so
+		}
+		wait(after, corev1.ContainerStateWaiting{Reason: reasonConfig, Message: lack}, o.now)
 		o.report(object, after, podBlocked, &events.Note{Reason: "Failed", Message: "Error: " + lack, Warning: true})
 		return
 	}
