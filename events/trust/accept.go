@@ -10,16 +10,24 @@ import (
 )
 
 // Accept ends a break: from its revision on a new chain begins, with the ledger as it is now, and why and by whom is signed and kept. The notary goes on.
+// If it hasn't come upon a break itself, a whole check is made first: what that finds is accepted.
 // Errors: nothing is broken; the break is of a kind that can't be accepted; the ledger can't be read.
 func (n *Notary) Accept(ctx context.Context, reason, who string) (Break, error) {
+	if reason == "" || who == "" {
+		return Break{}, errors.New("accepting a break needs a reason and who accepts it: both are kept for good")
+	}
 	n.working.Lock()
 	defer n.working.Unlock()
 	found := n.Status().Broken
+	if found == nil {
+		var err error
+		if found, err = n.find(ctx); err != nil {
+			return Break{}, fmt.Errorf("accepting a break: %w", err)
+		}
+	}
 	switch {
 	case found == nil:
 		return Break{}, errors.New("there is no break to accept: the ledger is what was witnessed")
-	case reason == "" || who == "":
-		return Break{}, errors.New("accepting a break needs a reason and who accepts it: both are kept for good")
 	case n.log == nil:
 		return Break{}, fmt.Errorf("this can't be accepted: %w", *found)
 	}

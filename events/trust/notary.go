@@ -31,14 +31,14 @@ const (
 
 // Config says what a notary witnesses and where it keeps that. Dir, KeyFile, Cluster and Ledger must be set.
 type Config struct {
-	Dir     string // the trust directory, outside of the cluster's data directory; created if missing
-	KeyFile string // the signing key, mode 0600; made with the trust directory
-	Cluster string // the cluster's ID
-	Ledger  events.RawReader
-	Every   time.Duration // between checkpoints while there is something new; 10 s if 0
-	Poll    time.Duration // between looks at the ledger; 1 s if 0
-	Stall   time.Duration // after how long without an event reading counts as stuck; 10 s if 0
-	Log     *slog.Logger  // breaks and failures; slog.Default() if nil
+	Dir     string           // the trust directory, outside of the cluster's data directory; created if missing
+	KeyFile string           // the signing key, mode 0600; made with the trust directory
+	Cluster string           // the cluster's ID
+	Ledger  events.RawReader // with its archive, if there is one
+	Every   time.Duration    // between checkpoints while there is something new; 10 s if 0
+	Poll    time.Duration    // between looks at the ledger; 1 s if 0
+	Stall   time.Duration    // after how long without an event reading counts as stuck; 10 s if 0
+	Log     *slog.Logger     // breaks and failures; slog.Default() if nil
 }
 
 // Status is what a notary has witnessed.
@@ -168,7 +168,8 @@ func (n *Notary) openChain(w *witness) error {
 	end, followed := chain.sound(signed.Revision + 1)
 	switch {
 	case followed || chain.next() <= signed.Revision:
-		n.broken(finding(ChainAltered, end, 0, remedyTrust, "the chain file has no sound record of revision %d.", min(end, chain.next())))
+		at := min(end, chain.next())
+		n.broken(finding(ChainAltered, at, 0, remedyTrust, "the chain file has no sound record of revision %d.", at))
 		return nil
 	case end < chain.next():
 		if err := chain.dropFrom(end); err != nil {
@@ -210,13 +211,14 @@ func (n *Notary) Run(ctx context.Context) error {
 	poll, sign := time.NewTicker(n.config.Poll), time.NewTicker(n.config.Every)
 	defer poll.Stop()
 	defer sign.Stop()
-	n.note(ctx, n.Witness(ctx))
+	witnessed, signed := n.Witness(ctx), error(nil)
 	for {
+		n.note(ctx, errors.Join(witnessed, signed))
 		select {
 		case <-poll.C:
-			n.note(ctx, n.Witness(ctx))
+			witnessed = n.Witness(ctx)
 		case <-sign.C:
-			n.note(ctx, n.Sign())
+			signed = n.Sign()
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellWithin)
 			defer cancel()

@@ -313,6 +313,33 @@ func damage(t testing.TB, path string, at int) {
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 }
 
+// A restored backup is found as the cluster starts, and the cluster goes on with it once that is accepted.
+func TestARestoredCopyIsAccepted(t *testing.T) {
+	p, older := stored(t)
+	require.NoError(t, os.RemoveAll(p.data))
+	require.NoError(t, os.CopyFS(p.data, os.DirFS(older.data)))
+	p.run(t, func(l *jetstream.Ledger) {
+		write(t, l, "b", olderEnd+50)
+		n := p.notary(t, l)
+		require.NoError(t, n.Witness(t.Context()))
+		f := n.Status().Broken
+		require.NotNil(t, f)
+		require.Equal(t, []any{trust.OlderCopy, events.Revision(olderEnd + 1)}, []any{f.Kind, f.Revision})
+		_, err := n.Accept(t.Context(), "restored last night's backup", "ann")
+		require.NoError(t, err)
+		require.NoError(t, n.Close())
+	})
+	p.run(t, func(l *jetstream.Ledger) {
+		write(t, l, "b", olderEnd+100)
+		p.witness(t, l)
+		r, err := trust.Check(t.Context(), l, trust.Options{Dir: p.trust})
+		require.NoError(t, err)
+		require.Empty(t, r.Findings)
+		require.EqualValues(t, olderEnd+100, r.Proven)
+		require.Equal(t, "restored last night's backup", r.Breaks[0].Reason)
+	})
+}
+
 // While a notary witnesses and writers write, nothing is found.
 func TestCheckingBesideANotary(t *testing.T) {
 	root := t.TempDir()

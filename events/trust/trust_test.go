@@ -474,20 +474,38 @@ func TestTheNotaryStopsAtABreakAndGoesOnWhenItIsAccepted(t *testing.T) {
 	}
 }
 
-func TestDamagedCheckpointsCanBeAccepted(t *testing.T) {
-	b, d := witnessed(t)
-	d.lines(func(l []string) []string { l[2] = l[2][:40] + "\n"; return l[:3] })
-	d.session(func(n *trust.Notary) {
-		require.NotNil(t, n.Status().Broken)
-		_, err := n.Accept(t.Context(), "a disk fault", "ann")
-		require.NoError(t, err)
-		require.NoError(t, n.Witness(t.Context()))
-	})
-	d.witness()
-	r := d.check()
-	require.Empty(t, r.Findings)
-	require.NotEmpty(t, r.Accepted)
-	require.EqualValues(t, len(b.raws), r.Proven)
+func TestDamageOfEveryKindCanBeAccepted(t *testing.T) {
+	for name, damage := range map[string]func(b *book, d *desk){
+		"checkpoints":      func(_ *book, d *desk) { d.lines(func(l []string) []string { l[2] = l[2][:40] + "\n"; return l[:3] }) },
+		"last checkpoints": func(_ *book, d *desk) { d.lines(func(l []string) []string { return l[:1] }) },
+		"head":             func(_ *book, d *desk) { require.NoError(d.t, os.Remove(filepath.Join(d.config.Dir, "head"))) },
+		"chain gone":       func(_ *book, d *desk) { require.NoError(d.t, os.Remove(filepath.Join(d.config.Dir, "chain-0001"))) },
+		"chain cut":        func(_ *book, d *desk) { d.edit("chain-0001", func(c []byte) []byte { return c[:record(120)] }) },
+		"chain record":     func(_ *book, d *desk) { d.edit("chain-0001", flip(record(120))) },
+		"last record":      func(_ *book, d *desk) { d.edit("chain-0001", flip(record(285))) },
+		"long ago":         func(b *book, _ *desk) { b.raws = slices.Delete(b.raws, 6, 8) },
+		"both": func(b *book, d *desk) {
+			b.at(7).Payload = nil
+			d.edit("chain-0001", flip(record(5)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, d := witnessed(t)
+			damage(b, d)
+			require.NotNil(t, d.check().FirstFinding())
+			d.session(func(n *trust.Notary) {
+				_, err := n.Accept(t.Context(), "a disk fault", "ann")
+				require.NoError(t, err)
+				require.NoError(t, n.Witness(t.Context()))
+			})
+			b.write("a", 7)
+			d.witness()
+			r := d.check()
+			require.Empty(t, r.Findings)
+			require.Len(t, r.Breaks, 1)
+			require.EqualValues(t, len(b.raws), r.Proven)
+		})
+	}
 }
 
 func TestATornEndIsDroppedAndWitnessedAgain(t *testing.T) {

@@ -146,27 +146,43 @@ func (n *Notary) record(ctx context.Context, first, last events.Revision) error 
 
 // diagnose finds out by a whole check what is wrong, and stops recording. It does not believe a difference that the check doesn't find.
 func (n *Notary) diagnose(ctx context.Context) error {
+	f, err := n.find(ctx)
+	if err == nil && f == nil {
+		err = errors.New("the ledger was not what was witnessed at one look and was at the next: looking again")
+	}
+	if err != nil {
+		return err
+	}
+	n.broken(*f)
+	return nil
+}
+
+// find makes a whole check and returns the first finding, nil if there is none. That the ledger can't be read is an error: it may pass, and proves nothing.
+func (n *Notary) find(ctx context.Context) (*Finding, error) {
+	failed := func(err error) (*Finding, error) {
+		return nil, fmt.Errorf("finding out what is wrong with the ledger: %w", err)
+	}
+	if n.chain == nil {
+		return nil, nil
+	}
 	if err := n.chain.file.Sync(); err != nil {
-		return fmt.Errorf("writing the chain to disk: %w", err)
+		return failed(err)
 	}
 	first, _, err := n.config.Ledger.Bounds(ctx)
 	if err != nil {
-		return fmt.Errorf("finding out what is wrong with the ledger: %w", err)
+		return failed(err)
 	}
 	// What was trimmed after it was witnessed is not missed here: whether the archive has it is for a check of the archive to say.
 	from := min(first, n.chain.next())
 	report, err := Check(ctx, n.config.Ledger, Options{Dir: n.config.Dir, Key: n.key.Public().(ed25519.PublicKey), From: from, Stall: n.config.Stall})
 	if err != nil {
-		return fmt.Errorf("finding out what is wrong with the ledger: %w", err)
+		return failed(err)
 	}
-	switch f := report.FirstFinding(); {
-	case f != nil && f.Kind == Unreadable: // that may pass, and proves nothing
-		return *f
-	case f != nil:
-		n.broken(*f)
-		return nil
+	f := report.FirstFinding()
+	if f != nil && f.Kind == Unreadable {
+		return failed(*f)
 	}
-	return errors.New("the ledger was not what was witnessed at one look and was at the next: looking again")
+	return f, nil
 }
 
 // errStalled says that nothing came for too long.
