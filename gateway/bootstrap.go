@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +23,9 @@ import (
 // bootstrapActor names in the ledger who wrote what every cluster begins with.
 const bootstrapActor = "system:bootstrap"
 
+// wakeStarted is the type of the event that records a start.
+const wakeStarted = "WakeStarted"
+
 // kubernetesService is the name of the service under which the API is found from within.
 const kubernetesService = "kubernetes"
 
@@ -32,70 +36,107 @@ type BootstrapConfig struct {
 }
 
 // Bootstrap writes what every cluster begins with, as far as it isn't there: the namespaces, and the service "kubernetes" with its endpoints, which
-// it corrects when the API has moved. It may be called at every start, by several gateways at once.
+// it corrects when the API has moved. Then it records the start: it renews the Lease kube-system/wake. It must be called at every start, before the
+// services run; several gateways may at once.
 func Bootstrap(ctx context.Context, ledger events.Ledger, view *events.View, config BootstrapConfig) error {
 	for _, obj := range config.objects() {
-		for {
-			err := ensure(ctx, ledger, view, obj)
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, events.ErrConflict) {
-				return fmt.Errorf("writing what a cluster begins with: %w", err)
-			}
-			last, _, err := ledger.Last(ctx)
-			if err == nil {
-				_, err = view.WaitFor(ctx, last)
-			}
-			if err != nil {
-				return fmt.Errorf("writing what a cluster begins with: %w", err)
-			}
+		if err := insist(ctx, ledger, view, func(state *events.State, now time.Time) (events.Proposal, error) { return ensure(state, obj, now) }); err != nil {
+			return fmt.Errorf("writing what a cluster begins with: %w", err)
 		}
+	}
+	if err := insist(ctx, ledger, view, started); err != nil {
+		return fmt.Errorf("recording the start: %w", err)
 	}
 	return nil
 }
 
-// ensure creates obj if there is none; endpoints are corrected too.
-func ensure(ctx context.Context, ledger events.Ledger, view *events.View, obj runtime.Object) error {
-	state := view.State()
+// insist appends what word makes of the present, again and again while others are faster. A proposal without a type is none.
+func insist(ctx context.Context, ledger events.Ledger, view *events.View, word func(state *events.State, now time.Time) (events.Proposal, error)) error {
+	for {
+		state, now := view.State(), time.Now()
+		p, err := word(state, now)
+		if err != nil || p.Type == "" {
+			return err
+		}
+		proposals := []events.Proposal{p}
+		events.Audit{Actor: bootstrapActor, Basis: state.Revision(), At: now}.Sign(proposals)
+		revision, err := ledger.Append(ctx, proposals...)
+		conflict := errors.Is(err, events.ErrConflict)
+		if conflict {
+			revision, _, err = ledger.Last(ctx)
+		}
+		if err == nil {
+			_, err = view.WaitFor(ctx, revision)
+		}
+		if err != nil || !conflict {
+			return err
+		}
+	}
+}
+
+// started renews the Lease that tells when the cluster was started last, and how often it was before.
+func started(state *events.State, now time.Time) (none events.Proposal, err error) {
+	ref := events.StartLease()
+	kind, ok := state.Registry().ByStorage(ref.Group, ref.Resource)
+	if !ok {
+		return none, fmt.Errorf("%s is of no kind that is stored", ref)
+	}
+	write := &schemas.Write{Namespace: ref.Namespace, Name: ref.Name, Now: now}
+	at, starts := metav1.NewMicroTime(now.Truncate(time.Millisecond)), int32(0)
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name}}
+	old, exists := state.Get(ref)
+	if exists {
+		lease = old.Typed().(*coordinationv1.Lease).DeepCopy()
+		starts = ptr.Deref(lease.Spec.LeaseTransitions, 0) + 1
+	}
+	lease.Spec.HolderIdentity, lease.Spec.AcquireTime, lease.Spec.RenewTime, lease.Spec.LeaseTransitions = ptr.To(ref.Name), &at, &at, &starts
+	if !exists {
+		created, _, err := kind.PrepareCreate(write, lease)
+		if err != nil {
+			return none, err
+		}
+		return events.Create(state, created, wakeStarted), nil
+	}
+	updated, _, err := kind.PrepareUpdate(write, lease, old.Typed())
+	if err != nil {
+		return none, err
+	}
+	return events.Alter(old, updated, wakeStarted, changedDesired(old.Typed(), updated)...), nil
+}
+
+// ensure proposes obj if there is none; endpoints are corrected too.
+func ensure(state *events.State, obj runtime.Object, now time.Time) (none events.Proposal, err error) {
 	ref, err := state.RefOf(obj)
 	if err != nil {
-		return err
+		return none, err
 	}
 	kind, ok := state.Registry().ByStorage(ref.Group, ref.Resource)
 	if !ok {
-		return fmt.Errorf("%s is of no kind that is stored", ref)
+		return none, fmt.Errorf("%s is of no kind that is stored", ref)
 	}
-	write := &schemas.Write{Namespace: ref.Namespace, Name: ref.Name, Now: time.Now()}
-	var proposal events.Proposal
-	if o, exists := state.Get(ref); !exists {
+	write := &schemas.Write{Namespace: ref.Namespace, Name: ref.Name, Now: now}
+	o, exists := state.Get(ref)
+	if !exists {
 		created, _, err := kind.PrepareCreate(write, obj)
 		if err != nil {
-			return err
+			return none, err
 		}
-		proposal = events.Create(state, created, kind.KindName+"Created")
-	} else {
-		if _, fixed := obj.(*corev1.Endpoints); !fixed {
-			if _, fixed := obj.(*discoveryv1.EndpointSlice); !fixed {
-				return nil
-			}
-		}
-		updated, _, err := kind.PrepareUpdate(write, withVersion(obj, o), o.Typed())
-		if err != nil {
-			return err
-		}
-		proposal = events.Alter(o, updated, kind.KindName+"Changed", changedDesired(o.Typed(), updated)...)
-		if bytes.Equal(proposal.Payload, o.Facet(events.Desired).Payload) {
-			return nil
-		}
+		return events.Create(state, created, kind.KindName+"Created"), nil
 	}
-	proposals := []events.Proposal{proposal}
-	events.Audit{Actor: bootstrapActor, Basis: state.Revision(), At: write.Now}.Sign(proposals)
-	revision, err := ledger.Append(ctx, proposals...)
-	if err == nil {
-		_, err = view.WaitFor(ctx, revision)
+	switch obj.(type) {
+	case *corev1.Endpoints, *discoveryv1.EndpointSlice:
+	default:
+		return none, nil
 	}
-	return err
+	updated, _, err := kind.PrepareUpdate(write, withVersion(obj, o), o.Typed())
+	if err != nil {
+		return none, err
+	}
+	p := events.Alter(o, updated, kind.KindName+"Changed", changedDesired(o.Typed(), updated)...)
+	if bytes.Equal(p.Payload, o.Facet(events.Desired).Payload) {
+		return none, nil
+	}
+	return p, nil
 }
 
 func withVersion(obj runtime.Object, o *events.Object) runtime.Object {

@@ -5,6 +5,7 @@ import "github.com/wakehq/wake/events"
 // EventTypes is this package's part of the catalogue. <Kind> is the kind as it is written in manifests.
 var EventTypes = []events.TypeDoc{
 	{Type: "<Kind>Created", By: "user, system:bootstrap", Meaning: "an object came into being"},
+	{Type: wakeStarted, By: "system:bootstrap", Meaning: "the cluster was started"},
 	{Type: "<Kind>Changed", By: "user, system:bootstrap", Meaning: "an object's metadata or spec changed; the changed fields are named"},
 	{Type: "<Kind>StatusChanged", By: "user", Meaning: "an object's status was reported through the API"},
 	{Type: "<Kind>Scaled", By: "user", Meaning: "the number of replicas was set through the scale subresource"},

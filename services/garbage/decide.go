@@ -45,7 +45,7 @@ func (g *Garbage) Decide(in runner.Input) runner.Decision {
 func judge(in runner.Input, o *events.Object) (events.Proposal, bool) {
 	var stay, gone []metav1.OwnerReference
 	var anyWaiting bool
-	cause := in.Cause
+	var cause runner.Cause // what asked for the decision, unless an owner is known
 	for _, reference := range o.Meta().GetOwnerReferences() {
 		ref, standing := find(in.State, o, reference)
 		if standing == solid {

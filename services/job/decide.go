@@ -224,8 +224,7 @@ func orOne(n *int32) int32 {
 
 // create makes n pods; an indexed Job's take the lowest indexes that are missing.
 func (t *turn) create(n int) {
-	birth, err := owned.NewBirth(t.State, t.template(), owned.Parent{Reference: t.owner, Namespace: t.job.Namespace, Base: t.job.Name + "-",
-		Cause: t.Cause.Revision}, t.Now)
+	birth, err := owned.NewBirth(t.State, t.template(), owned.Parent{Reference: t.owner, Namespace: t.job.Namespace, Base: t.job.Name + "-"}, t.Now)
 	if err != nil {
 		t.note = &events.Note{Reason: "FailedCreate", Message: "Error creating: " + err.Error(), Warning: true}
 		t.look(t.Now.Add(retryFailure))

@@ -29,7 +29,7 @@ func (n Namespace) Decide(in runner.Input) runner.Decision {
 	case exists:
 		return empty(in, o)
 	case in.State.Slot(in.Key) != nil:
-		return deletions(in, survey(in.State, in.Key.Name), in.Cause)
+		return deletions(in, survey(in.State, in.Key.Name), runner.Cause{})
 	}
 	return runner.Decision{}
 }
@@ -85,7 +85,7 @@ func survey(state *events.State, namespace string) (c contents) {
 
 func (c contents) all() []*events.Object { return slices.Concat(c.makers, c.pods, c.rest) }
 
-// deletions deletes what may go now, and looks again if that was not all.
+// deletions deletes what may go now, and looks again if that was not all. The zero cause is what asked for the decision.
 func deletions(in runner.Input, c contents, cause runner.Cause) (d runner.Decision) {
 	may := slices.Concat(c.makers, c.pods)
 	if len(c.pods) == 0 {

@@ -35,7 +35,7 @@ func (n Node) Decide(in runner.Input) runner.Decision {
 	}
 	var d runner.Decision
 	if o.Meta().GetLabels()[events.AgentLabel] != "true" {
-		d = n.listen(in, o)
+		d = listen(in, o)
 	}
 	if p, ok := taints(in, o); ok {
 		d.Each = append(d.Each, p)
@@ -72,8 +72,17 @@ func leaseRef(node string) events.Ref {
 	return events.Ref{Group: leasesKind.Group, Resource: leasesKind.Resource, Namespace: corev1.NamespaceNodeLease, Name: node}
 }
 
+// beganToListen returns since when nodes are heard: when the cluster was started last. The zero time if the ledger doesn't know.
+func beganToListen(state *events.State) time.Time {
+	o, ok := state.Get(events.StartLease())
+	if !ok {
+		return time.Time{}
+	}
+	return o.Facet(events.Desired).At
+}
+
 // listen finds a node lost that was silent for too long, and returned that is heard again.
-func (n Node) listen(in runner.Input, o *events.Object) runner.Decision {
+func listen(in runner.Input, o *events.Object) runner.Decision {
 	s := signsOf(in, o)
 	switch {
 	case s.again:
@@ -81,8 +90,8 @@ func (n Node) listen(in runner.Input, o *events.Object) runner.Decision {
 	case s.lost:
 		return runner.Decision{}
 	}
-	if s.at.Before(n.since) {
-		s.at = n.since
+	if began := beganToListen(in.State); s.at.Before(began) {
+		s.at = began
 	}
 	if due := s.at.Add(Grace); in.Now.Before(due) {
 		return runner.Decision{Again: due}

@@ -4,7 +4,7 @@
 // deletions of Pods. It guarantees:
 //
 //   - A node that reports through the API and is silent for 40 s is NodeLost: nothing is known of its conditions. Heard again, it is NodeReturned.
-//     Nobody is called lost within 40 s of this process' start, for then it was this process that did not listen.
+//     Nobody is called lost within 40 s of the cluster's start (Lease kube-system/wake), for then it was the cluster that did not listen.
 //   - The taints of a node follow its conditions, as Kubernetes' node lifecycle has them, and nobody else's taints are touched.
 //   - Pods of a node that isn't ready aren't ready either, so that Services don't send to them, and are again when the node is.
 //   - A pod that doesn't tolerate a NoExecute taint of its node is deleted: at once, or after the time for which it does tolerate it.

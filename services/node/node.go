@@ -2,7 +2,6 @@ package node
 
 import (
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -17,14 +16,12 @@ var (
 )
 
 // Node is the decider. Its keys are Nodes, and Pods on them.
-type Node struct {
-	since time.Time // when this process began to listen
-}
+type Node struct{}
 
 var _ runner.Decider = Node{}
 
-// New returns the decider, which listens from now on.
-func New() Node { return Node{since: time.Now()} }
+// New returns the decider.
+func New() Node { return Node{} }
 
 // Name is "node".
 func (n Node) Name() string { return "node" }

@@ -8,5 +8,5 @@ import (
 )
 
 func TestTranscripts(t *testing.T) {
-	transcript.Test(t, transcript.Registry(t), "testdata/*.txt", func() runner.Decider { return Node{since: transcript.Began} })
+	transcript.Test(t, transcript.Registry(t), "testdata/*.txt", func() runner.Decider { return New() })
 }

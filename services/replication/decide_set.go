@@ -93,8 +93,7 @@ func (r *recount) decide() runner.Decision {
 // create makes n pods. Those that were counted and are gone are replaced because of what made them go, which is why the set is looked
 // at; those that never were are there because of the set's own desired state.
 func (r *recount) create(n int) {
-	birth, err := owned.NewBirth(r.State, r.template, owned.Parent{Reference: r.reference, Namespace: r.meta.Namespace, Base: r.meta.Name + "-",
-		Cause: r.Cause.Revision}, r.Now)
+	birth, err := owned.NewBirth(r.State, r.template, owned.Parent{Reference: r.reference, Namespace: r.meta.Namespace, Base: r.meta.Name + "-"}, r.Now)
 	if err != nil {
 		r.failure = err.Error()
 		return

@@ -21,6 +21,9 @@ func NewDeployments() runner.Decider { return &deployments{orphans: owned.NewOrp
 // Name implements runner.Decider.
 func (d *deployments) Name() string { return actor }
 
+// Holds implements runner.Sharer.
+func (d *deployments) Holds(key events.Ref) bool { return key.GroupResource() == deploymentKind }
+
 // Fold implements runner.Folder.
 func (d *deployments) Fold(c events.Change) { d.orphans.Fold(c) }
 

@@ -27,6 +27,11 @@ func NewSets() runner.Decider { return &sets{orphans: owned.NewOrphans(podKind)}
 // Name implements runner.Decider.
 func (d *sets) Name() string { return actor }
 
+// Holds implements runner.Sharer.
+func (d *sets) Holds(key events.Ref) bool {
+	return key.GroupResource() == replicaSetKind || key.GroupResource() == controllerKind
+}
+
 // Fold implements runner.Folder.
 func (d *sets) Fold(c events.Change) { d.orphans.Fold(c) }
 

@@ -25,12 +25,16 @@ type Folder interface {
 	Fold(change events.Change)
 }
 
-// Input is all that a decision may depend on.
+// Sharer is a Decider that shares its name with others. Holds says which keys are its own.
+type Sharer interface {
+	Holds(key events.Ref) bool
+}
+
+// Input is all that a decision may depend on: what an event records of the decision that it comes from gives it again.
 type Input struct {
 	State *events.State
 	Key   events.Ref
 	Now   time.Time // to the millisecond
-	Cause Cause
 }
 
 // Cause is the newest event that asked for the decision.
@@ -39,7 +43,8 @@ type Cause struct {
 	Correlation events.Revision
 }
 
-// Decision is what is to be done: nothing, if it is zero. Proposals need not be signed; the runner does it.
+// Decision is what is to be done: nothing, if it is zero. Proposals need not be signed; the runner does it, and gives those the turn's cause that
+// name none themselves.
 type Decision struct {
 	// Together holds groups of proposals; each group is one atomic batch of at most events.MaxBatch.
 	Together [][]events.Proposal

@@ -110,7 +110,7 @@ func (s *Seat) Take() (Turn, bool) { return s.queue.take() }
 
 // Decide asks the decider, and signs what it proposes.
 func (s *Seat) Decide(turn Turn, now time.Time) Decision {
-	d := s.decider.Decide(Input{State: s.state, Key: turn.Key, Now: now, Cause: turn.Cause})
+	d := s.decider.Decide(Input{State: s.state, Key: turn.Key, Now: now})
 	audit := events.Audit{Actor: "service:" + s.decider.Name(), Key: turn.Key.String(), Cause: turn.Cause.Revision, Correlation: turn.Cause.Correlation,
 		Basis: s.state.Revision(), At: now}
 	audit.Sign(d.Each)

@@ -108,7 +108,7 @@ func alter[T runtime.Object](w *world, resource, name string, change func(T)) {
 
 func (w *world) decide() runner.Decision {
 	w.decisions++
-	return w.scheduler.Decide(runner.Input{State: w.state, Key: everything, Now: w.now, Cause: runner.Cause{Revision: w.state.Revision()}})
+	return w.scheduler.Decide(runner.Input{State: w.state, Key: everything, Now: w.now})
 }
 
 // settle decides until nothing asks for more, and returns what was decided.

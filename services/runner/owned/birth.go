@@ -36,10 +36,9 @@ type Parent struct {
 	Reference metav1.OwnerReference
 	Namespace string
 	Base      string // what the names of its pods begin with: "web-"
-	Cause     events.Revision
 }
 
-// NewBirth prepares pods of parent. Their names and UIDs follow from the parent, its cause and the state. An error says why the API would
+// NewBirth prepares pods of parent. Their names and UIDs follow from the parent and the state's revision. An error says why the API would
 // refuse such a pod, in Kubernetes' words.
 func NewBirth(s *events.State, template *corev1.PodTemplateSpec, parent Parent, now time.Time) (*Birth, error) {
 	base := parent.Base[:min(len(parent.Base), maxBaseBytes)]
@@ -54,7 +53,7 @@ func NewBirth(s *events.State, template *corev1.PodTemplateSpec, parent Parent, 
 	if err != nil {
 		return nil, err
 	}
-	return &Birth{state: s, pod: prepared.(*corev1.Pod), base: base, parts: []any{string(parent.Reference.UID), parent.Cause, s.Revision()},
+	return &Birth{state: s, pod: prepared.(*corev1.Pod), base: base, parts: []any{string(parent.Reference.UID), s.Revision()},
 		chosen: map[string]bool{}}, nil
 }
 
