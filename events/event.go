@@ -102,8 +102,3 @@ type Proposal struct {
 	Event
 	Expect Revision
 }
-
-// Placement is the payload of a pod's Assigned facet, as JSON.
-type Placement struct {
-	Node string `json:"node"`
-}

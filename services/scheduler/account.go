@@ -28,17 +28,23 @@ type account struct {
 	assumed   map[*pod]struct{} // placed by a decision, not yet by an event
 	workloads map[string]*workload
 	shapes    map[string]*shape
-	changed   journal
+	changed   journal // nodes that may have become better places, or others
+	given     journal // nodes that have become worse places
 
 	namespaces map[string]labels.Set
 	terms      map[string]*term
 	spreads    map[string]*spread
 	topology   uint64 // grows when a Node changes, from 1
+	labels     map[string]*labelUse
 
+	points     *points
 	rankings   map[rankingKey]*ranking
+	divisions  int    // of all rankings
+	reviewed   uint64 // grows when pods already placed are counted otherwise without having moved, from 1
 	decision   uint64 // counts decisions
 	swept      uint64 // the decision that last looked for idle rankings
 	shapesKept int    // at the last tidying
+	unmemoised bool   // every decision looks at all nodes
 }
 
 // node is what is known under the name of a node.
@@ -73,7 +79,7 @@ type pod struct {
 	labels   labels.Set
 	leaving  bool // being deleted
 	rules    *rules
-	in       []*term // of which the pod is one
+	in       []*term // of which the pod is one, by key
 }
 
 // workload counts the pods of one owner.
@@ -85,8 +91,8 @@ type workload struct {
 	longWalks bool // looking for places takes too long in a ranking that other workloads share
 }
 
-func newAccount() *account {
-	return &account{byName: map[string]*node{}, zones: map[string]int{}, pods: map[events.Ref]*pod{}, assumed: map[*pod]struct{}{},
+func newAccount(c Config) *account {
+	return &account{points: c.points(), reviewed: 1, labels: map[string]*labelUse{}, byName: map[string]*node{}, zones: map[string]int{}, pods: map[events.Ref]*pod{}, assumed: map[*pod]struct{}{},
 		workloads: map[string]*workload{}, shapes: map[string]*shape{}, namespaces: map[string]labels.Set{}, terms: map[string]*term{},
 		spreads: map[string]*spread{}, topology: 1, rankings: map[rankingKey]*ranking{}, decision: 1,
 		waiting: btree.NewBTreeGOptions(waitsBefore, btree.Options{NoLocks: true})}
@@ -267,7 +273,11 @@ func (a *account) put(p *pod, n *node) {
 	p.node = n
 	n.pods[p] = struct{}{}
 	n.given++
-	a.count(p, n, 1)
+	if a.count(p, n, 1); a.points.rises() {
+		a.changed.note(n.id)
+	} else {
+		a.given.note(n.id)
+	}
 }
 
 // lift takes a pod off its node again.
@@ -342,7 +352,7 @@ func (a *account) shapeOf(p *corev1.Pod, d *demand) *shape {
 	key := shapeKey(p, d)
 	s := a.shapes[key]
 	if s == nil {
-		s = newShape(p, *d, hashText(key))
+		s = newShape(p, *d, hashText(key), a.points)
 		a.shapes[key] = s
 	}
 	return s

@@ -48,8 +48,12 @@ var (
 
 type scheduler struct{ account *account }
 
-// New returns the scheduler. It is a runner.Folder.
-func New() runner.Decider { return &scheduler{account: newAccount()} }
+// New returns the scheduler with the default Config. It is a runner.Folder.
+func New() runner.Decider { return NewWith(Config{}) }
+
+// NewWith returns a scheduler that weighs nodes as c says. Decisions follow from it, as they do from the state: whoever decides again what was decided must
+// know it.
+func NewWith(c Config) runner.Decider { return &scheduler{account: newAccount(c)} }
 
 func (*scheduler) Name() string { return "scheduler" }
 
@@ -136,8 +140,8 @@ func (b *batch) place(p *pod) {
 	message, failed := b.failed[like]
 	if !failed {
 		if p.impossible() == "" {
-			if n := b.account.choose(p, &c); n != nil {
-				b.bind(p, n)
+			if found := b.account.choose(p, &c); found.best() != nil {
+				b.bind(p, found)
 				return
 			}
 		}
@@ -154,9 +158,10 @@ func (b *batch) place(p *pod) {
 	b.tell(p, PodUnschedulable, corev1.PodReasonUnschedulable, message)
 }
 
-func (b *batch) bind(p *pod, n *node) {
+func (b *batch) bind(p *pod, found *search) {
+	n, why := found.best(), found.choice()
 	b.account.assume(p, n)
-	b.propose(p, events.Place(p.object, events.Placement{Node: n.name}, PodBound).With(events.Note{Reason: "Scheduled",
+	b.propose(p, events.Place(p.object, events.Placement{Node: n.name, Why: why}, PodBound).With(events.Note{Reason: "Scheduled",
 		Message: "Successfully assigned " + p.ref.Namespace + "/" + p.ref.Name + " to " + n.name}))
 }
 

@@ -31,38 +31,62 @@ func (s *shape) ruledOut(n *node) string {
 	return ""
 }
 
-// full says why what runs on a node leaves no room for a shape; "" if there is room.
-func (s *shape) full(n *node) string {
+// lack is what a node has too little of for a shape: the first of these, then of the shape's extended resources.
+type lack int16
+
+const (
+	lackNothing lack = iota
+	lackPorts
+	lackPods
+	lackCPU
+	lackMemory
+	lackStorage
+	lackExtended
+)
+
+// full says what a node has too little of because of what runs on it.
+func (s *shape) full(n *node) lack {
 	for _, port := range s.ports {
 		if n.taken(port) {
-			return reasonPorts
+			return lackPorts
 		}
-	}
-	reason := ""
-	s.lacking(n, func(name corev1.ResourceName, _, _ int64) bool {
-		reason = "Insufficient " + string(name)
-		if name == corev1.ResourcePods {
-			reason = reasonTooManyPods
-		}
-		return false
-	})
-	return reason
-}
-
-// lacking calls yield with each resource of which the node has too little: how much it lacks and how much is asked for, until yield returns false. What isn't requested is never
-// lacking, even on a node that has given away more than it has.
-func (s *shape) lacking(n *node, yield func(name corev1.ResourceName, lack, need int64) bool) {
-	check := func(name corev1.ResourceName, need, used, has int64) bool {
-		lack := used + need - has
-		return need <= 0 || lack <= 0 || yield(name, lack, need)
 	}
 	used, has := &n.requested, &n.allocatable
-	ok := check(corev1.ResourcePods, s.pods, used.pods, has.pods) &&
-		check(corev1.ResourceCPU, s.cpu, used.cpu, has.cpu) &&
-		check(corev1.ResourceMemory, s.memory, used.memory, has.memory) &&
-		check(corev1.ResourceEphemeralStorage, s.storage, used.storage, has.storage)
-	for _, name := range s.extended {
-		ok = ok && check(name, s.demand.extended[name], used.extended[name], has.extended[name])
+	switch {
+	case used.pods+s.pods > has.pods:
+		return lackPods
+	case s.cpu > 0 && used.cpu+s.cpu > has.cpu:
+		return lackCPU
+	case s.memory > 0 && used.memory+s.memory > has.memory:
+		return lackMemory
+	case s.storage > 0 && used.storage+s.storage > has.storage:
+		return lackStorage
+	}
+	for i, name := range s.extended {
+		if need := s.demand.extended[name]; need > 0 && used.extended[name]+need > has.extended[name] {
+			return lackExtended + lack(i)
+		}
+	}
+	return lackNothing
+}
+
+// reason words a lack as Kubernetes does.
+func (s *shape) reason(l lack) string {
+	switch l {
+	case lackNothing:
+		return ""
+	case lackPorts:
+		return reasonPorts
+	case lackPods:
+		return reasonTooManyPods
+	case lackCPU:
+		return "Insufficient " + string(corev1.ResourceCPU)
+	case lackMemory:
+		return "Insufficient " + string(corev1.ResourceMemory)
+	case lackStorage:
+		return "Insufficient " + string(corev1.ResourceEphemeralStorage)
+	default:
+		return "Insufficient " + string(s.extended[l-lackExtended])
 	}
 }
 

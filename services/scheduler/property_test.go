@@ -188,13 +188,18 @@ func (h *history) placeElsewhere() {
 func (h *history) loseRace() { h.decide() }
 
 func (h *history) decideAndCheck() {
-	expected := newReference(h.state).decide(h.now)
+	reference := newReference(h.state)
+	expected := reference.decide(h.now)
 	fresh := rebuilt(h.state)
 	in := runner.Input{State: h.state, Key: everything, Now: h.now}
 	again := fresh.Decide(in)
 	d := h.decide()
 	require.Equal(h.t, again, d, "a scheduler that knows only the state decides otherwise")
+	forgetful := rebuilt(h.state)
+	forgetful.account.unmemoised = true
+	require.Equal(h.t, forgetful.Decide(in), d, "a scheduler that remembers nothing decides otherwise")
 	h.compare(expected, d)
+	h.compareReasons(reference.why, d)
 	for _, p := range d.Each {
 		h.append(p)
 	}
@@ -224,12 +229,23 @@ func (h *history) compare(expected []string, d runner.Decision) {
 	require.LessOrEqual(h.t, len(d.Each), len(expected))
 }
 
-func nodeIn(p events.Proposal) string {
+// compareReasons holds what is told with each placement against the reference.
+func (h *history) compareReasons(expected map[string]*events.Choice, d runner.Decision) {
+	for _, p := range d.Each {
+		if p.Facet == events.Assigned {
+			require.Equal(h.t, expected[p.Ref.Name], placementIn(p).Why, p.Ref.Name)
+		}
+	}
+}
+
+func nodeIn(p events.Proposal) string { return placementIn(p).Node }
+
+func placementIn(p events.Proposal) events.Placement {
 	var placement events.Placement
 	if err := json.Unmarshal(p.Payload, &placement); err != nil {
-		return err.Error()
+		return events.Placement{Node: err.Error()}
 	}
-	return placement.Node
+	return placement
 }
 
 // checkRoom sees that no node has less than what a pod just placed on it asked for.

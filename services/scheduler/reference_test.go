@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,15 @@ import (
 	"github.com/wakehq/wake/events"
 )
 
+// The default weights, as points.
+const (
+	preferencePoints = 200
+	avoidPoints      = 30_000
+	matePoints       = 5_000
+	zoneMatePoints   = 500
+	mostZonePoints   = 5_000
+)
+
 // reference schedules as the documentation says, from the state alone, looking at every node and every pod for every pod. It shares with the
 // scheduler the weights, the order among equals and the words, not the bookkeeping.
 type reference struct {
@@ -24,10 +34,11 @@ type reference struct {
 	placed  []*corev1.Pod
 	waiting []*events.Object
 	failed  map[string]string
+	why     map[string]*events.Choice // of the pods that found a place
 }
 
 func newReference(s *events.State) *reference {
-	r := &reference{failed: map[string]string{}}
+	r := &reference{failed: map[string]string{}, why: map[string]*events.Choice{}}
 	for o := range s.All(nodes, "") {
 		r.nodes = append(r.nodes, o.Typed().(*corev1.Node))
 	}
@@ -90,27 +101,72 @@ func ruled(p *corev1.Pod) bool {
 }
 
 func (r *reference) best(p *corev1.Pod) *corev1.Node {
-	var best *corev1.Node
-	var most int64
 	seed := hashText(shapeOfText(p))
+	why := &events.Choice{Nodes: len(r.nodes)}
+	fitting := map[string]*corev1.Node{}
+	var misses []events.Miss
+	near := map[string]float64{}
 	for _, n := range r.nodes {
-		if r.refuses(p, n) != "" {
+		if reason := r.refuses(p, n); reason != "" {
+			why.Out = counted(why.Out, reason)
+			if lacks, kinds, worst := r.lacks(p, n); reason == reasonTooManyPods || strings.HasPrefix(reason, "Insufficient") {
+				misses, near[n.Name] = append(misses, events.Miss{Node: n.Name, Lacks: strings.Join(lacks, " and ")}), float64(kinds)*1e15+math.Floor(1000*worst)
+			}
 			continue
 		}
-		score, order := r.score(p, n), mix(seed^hashText(n.Name))
-		if best == nil || score > most || score == most && order < mix(seed^hashText(best.Name)) {
-			best, most = n, score
-		}
+		fitting[n.Name] = n
+		why.Top = append(why.Top, r.score(p, n))
 	}
+	slices.SortFunc(why.Top, func(a, b events.Candidate) int {
+		return cmp.Or(cmp.Compare(b.Score(), a.Score()), cmp.Compare(mix(seed^hashText(a.Node)), mix(seed^hashText(b.Node))))
+	})
+	slices.SortFunc(misses, func(a, b events.Miss) int { return cmp.Or(cmp.Compare(near[a.Node], near[b.Node]), cmp.Compare(a.Node, b.Node)) })
+	if len(why.Top) == 0 {
+		return nil
+	}
+	best := fitting[why.Top[0].Node]
+	why.Top, why.Near = why.Top[:min(3, len(why.Top))], misses[:min(2, len(misses))]
+	r.why[p.Name] = why
 	return best
 }
 
-func (r *reference) counts(p *corev1.Pod) string {
-	counts := map[string]int{}
-	for _, n := range r.nodes {
-		counts[r.refuses(p, n)]++
+func counted(counts map[string]int, reason string) map[string]int {
+	if counts == nil {
+		counts = map[string]int{}
 	}
-	return fmt.Sprintf("0/%d nodes are available: ", len(r.nodes)) + reasonCounts(counts)
+	counts[reason]++
+	return counts
+}
+
+// lacks tells what a node has too little of, how many kinds, and the worst in shares of what is asked for.
+func (r *reference) lacks(p *corev1.Pod, n *corev1.Node) (lacks []string, kinds int, worst float64) {
+	if on := len(r.on(n)); on+1 > int(n.Status.Allocatable.Pods().Value()) {
+		lacks, kinds, worst = append(lacks, "room for another pod"), 1, float64(on+1)-float64(n.Status.Allocatable.Pods().Value())
+	}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, "example.com/gpu"} {
+		need := resource.PodRequests(p, resource.PodResourcesOptions{})[name]
+		lack := need.DeepCopy()
+		for _, other := range r.on(n) {
+			lack.Add(resource.PodRequests(other, resource.PodResourcesOptions{})[name])
+		}
+		if lack.Sub(n.Status.Allocatable[name]); !need.IsZero() && lack.Sign() > 0 {
+			lacks, kinds = append(lacks, fmt.Sprintf("%s of %s", lack.String(), name)), kinds+1
+			worst = max(worst, float64(lack.MilliValue())/float64(need.MilliValue()))
+		}
+	}
+	return lacks, kinds, worst
+}
+
+func (r *reference) counts(p *corev1.Pod) string {
+	byReason := map[string]int{}
+	for _, n := range r.nodes {
+		byReason[r.refuses(p, n)]++
+	}
+	var list counts
+	for reason, nodes := range byReason {
+		list.add(reason, nodes)
+	}
+	return fmt.Sprintf("0/%d nodes are available: ", len(r.nodes)) + list.words()
 }
 
 func (r *reference) on(n *corev1.Node) []*corev1.Pod {
@@ -256,7 +312,7 @@ func (r *reference) skewed(p *corev1.Pod, n *corev1.Node, c corev1.TopologySprea
 	return ""
 }
 
-func (r *reference) score(p *corev1.Pod, n *corev1.Node) int64 {
+func (r *reference) score(p *corev1.Pod, n *corev1.Node) events.Candidate {
 	cpu, memory := demandOf(p).scoredCPU, demandOf(p).scoredMemory
 	mates, zoneMates := int64(0), map[string]int64{}
 	owner := workloadOf(p)
@@ -274,22 +330,23 @@ func (r *reference) score(p *corev1.Pod, n *corev1.Node) int64 {
 			}
 		}
 	}
-	score := (freeShare(n.Status.Allocatable.Cpu().MilliValue(), cpu) + freeShare(n.Status.Allocatable.Memory().Value(), memory)) / 2
+	c := events.Candidate{Node: n.Name}
+	c.Free = (freeShare(n.Status.Allocatable.Cpu().MilliValue(), cpu) + freeShare(n.Status.Allocatable.Memory().Value(), memory)) / 2
 	lead := zoneMates[n.Labels[corev1.LabelTopologyZone]] - slices.Min(slices.Collect(maps.Values(zoneMates)))
-	score -= matePoints*mates + min(mostZonePoints, zoneMatePoints*lead)
+	c.Mates, c.Zone = -matePoints*mates, -min(mostZonePoints, zoneMatePoints*lead)
 	for _, taint := range n.Spec.Taints {
 		if taint.Effect == corev1.TaintEffectPreferNoSchedule && !tolerates(p, taint) {
-			score -= avoidPoints
+			c.Taints -= avoidPoints
 		}
 	}
 	if a := p.Spec.Affinity; a != nil && a.NodeAffinity != nil {
 		for _, term := range a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
 			if e := term.Preference.MatchExpressions[0]; n.Labels[e.Key] == e.Values[0] {
-				score += preferencePoints * int64(term.Weight)
+				c.Prefer += preferencePoints * int64(term.Weight)
 			}
 		}
 	}
-	return score
+	return c
 }
 
 // withoutNearest cuts the nearest miss off a message.

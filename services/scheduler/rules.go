@@ -16,9 +16,6 @@ const (
 	reasonSpreadNoLabel = "node(s) didn't match pod topology spread constraints (missing required label)"
 )
 
-// softPoints are taken off per unit of weight of a preferred pod affinity that isn't met, or anti-affinity that is hurt.
-const softPoints = 100
-
 // rules are what a pod says about where other pods are. Most pods say nothing: nil.
 type rules struct {
 	key      string // equal for pods that say the same
@@ -55,6 +52,7 @@ func (a *account) rulesOf(p *corev1.Pod) *rules {
 		key = appendMessage(key, 'c', &p.Spec.TopologySpreadConstraints[i])
 	}
 	a.addSpread(r, p)
+	r.terms(func(t *term) { key = appendText(key, 't', t.key) }) // label keys mean something else on each pod
 	r.key = string(key)
 	return r
 }
@@ -110,13 +108,14 @@ func (r *rules) terms(yield func(*term)) {
 
 // company is how the pods already placed bear on one that waits.
 type company struct {
+	points *points
 	pod    *pod
 	first  bool    // nobody is there yet whom the pod must be with, but it is one of them itself
 	others []*term // whose holders refuse the pod's company
 }
 
 func (p *pod) company(a *account) company {
-	c := company{pod: p}
+	c := company{points: a.points, pod: p}
 	for _, t := range p.in {
 		if len(t.holding) > 0 {
 			c.others = append(c.others, t)
@@ -139,6 +138,12 @@ func (p *pod) company(a *account) company {
 
 // any says that other pods bear on the pod at all.
 func (c *company) any() bool { return c.pod.rules != nil || len(c.others) > 0 }
+
+// hard says that other pods may rule nodes out.
+func (c *company) hard() bool {
+	r := c.pod.rules
+	return len(c.others) > 0 || r != nil && (len(r.together) > 0 || len(r.apart) > 0 || slices.ContainsFunc(r.spread, func(s *spread) bool { return s.hard }))
+}
 
 // refuses says why the pods already placed rule a node out; "" if they don't. With a topology, only the rules about domains of that label count.
 func (c *company) refuses(n *node, topology string) string {
@@ -178,11 +183,11 @@ func (c *company) off(n *node) int64 {
 	for _, s := range r.softly {
 		domain, ok := s.term.domain(n)
 		if met := ok && s.term.matching[domain] > 0; met == s.apart {
-			off += softPoints * s.weight
+			off += c.points.soft * s.weight
 		}
 	}
 	for _, s := range r.spread {
-		off += s.off(n)
+		off += s.off(n, c.points)
 	}
 	return off
 }
@@ -196,7 +201,6 @@ func (c *company) alike() string {
 	for _, t := range c.pod.in {
 		keys = append(keys, t.key)
 	}
-	slices.Sort(keys)
 	if c.pod.rules != nil {
 		keys = append(keys, c.pod.rules.key)
 	}

@@ -2,36 +2,40 @@ package scheduler
 
 import (
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/wakehq/wake/events"
 )
 
-// Scores are points; a node that is empty after taking the pod has wholePoints for being free. The other weights stand in about the relation in
-// which Kubernetes' default profile has them.
 const (
-	wholePoints      = 10_000
-	preferencePoints = 200    // per unit of weight of a preferred node affinity term that matches
-	avoidPoints      = 30_000 // off for each PreferNoSchedule taint that isn't tolerated
-	matePoints       = 5_000  // off for each pod of the same workload on the node
-	zoneMatePoints   = 500    // off for each pod of the same workload that the zone has more than the emptiest zone...
-	mostZonePoints   = 5_000  // ...but no more than this, so that a small zone isn't stuffed to match large ones
+	wholePoints    = 10_000 // of a node that is empty after taking the pod, for being free
+	mostCurveScore = 10     // as Kubernetes counts it in a CurvePoint
 )
 
 // fixedScore is the part of a node's score that follows from the Node alone.
-func (s *shape) fixedScore(n *node) int64 {
-	score := int64(0)
-	if s.preferred != nil {
-		score += preferencePoints * s.preferred.Score(n.object)
+func (s *shape) fixedScore(n *node) int64 { return s.preferScore(n) + s.taintScore(n) }
+
+func (s *shape) preferScore(n *node) int64 {
+	if s.preferred == nil {
+		return 0
 	}
+	return s.points.prefer * s.preferred.Score(n.object)
+}
+
+func (s *shape) taintScore(n *node) int64 {
+	score := int64(0)
 	for i := range n.taints {
 		if t := &n.taints[i]; t.Effect == corev1.TaintEffectPreferNoSchedule && !tolerated(s.tolerations, t) {
-			score -= avoidPoints
+			score -= s.points.avoid
 		}
 	}
 	return score
 }
 
-// freeScore is the share of CPU and memory that is left once the pod is there.
+// freeScore is the share of CPU and memory that is left once the pod is there, or what it is worth by another strategy.
 func (s *shape) freeScore(n *node) int64 {
-	return (freeShare(n.allocatable.cpu, n.scoredCPU+s.scoredCPU) + freeShare(n.allocatable.memory, n.scoredMem+s.scoredMemory)) / 2
+	p := s.points
+	cpu, memory := p.share(n.allocatable.cpu, n.scoredCPU+s.scoredCPU), p.share(n.allocatable.memory, n.scoredMem+s.scoredMemory)
+	return (cpu*p.cpu + memory*p.memory) / p.all * p.free
 }
 
 func freeShare(has, used int64) int64 {
@@ -43,13 +47,15 @@ func freeShare(has, used int64) int64 {
 
 // crowding is what a workload's own pods take off the score of a place.
 type crowding struct {
+	points   *points
 	workload *workload // nil for a pod that nobody owns, or the first of its workload
+	zoned    bool      // there is more than one zone
 	fewest   int       // in any zone
 }
 
 func (a *account) crowdingOf(p *pod) crowding {
-	c := crowding{workload: a.workloads[p.workload]}
-	if c.workload == nil || len(a.zones) < 2 {
+	c := crowding{points: a.points, workload: a.workloads[p.workload], zoned: len(a.zones) > 1}
+	if c.workload == nil || !c.zoned {
 		return c
 	}
 	first := true
@@ -61,9 +67,26 @@ func (a *account) crowdingOf(p *pod) crowding {
 	return c
 }
 
-func (c crowding) inZone(a *account, zone string) int64 {
-	if c.workload == nil || len(a.zones) < 2 {
+func (c crowding) onNode(n *node) int64 {
+	if c.workload == nil {
 		return 0
 	}
-	return min(mostZonePoints, zoneMatePoints*int64(c.workload.byZone[zone]-c.fewest))
+	return c.points.mate * int64(c.workload.byNode[n])
+}
+
+func (c crowding) inZone(zone string) int64 {
+	if c.workload == nil || !c.zoned {
+		return 0
+	}
+	return min(c.points.mostZoneMate, c.points.zoneMate*int64(c.workload.byZone[zone]-c.fewest))
+}
+
+// candidate tells the parts of a node's score.
+func (s *search) candidate(n *node) events.Candidate {
+	c := events.Candidate{Node: n.name, Free: s.shape.freeScore(n), Prefer: s.shape.preferScore(n), Taints: s.shape.taintScore(n), Mates: -s.crowd.onNode(n),
+		Zone: -s.crowd.inZone(n.zone)}
+	if s.company != nil {
+		c.Pods = -s.company.off(n)
+	}
+	return c
 }

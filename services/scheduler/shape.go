@@ -13,6 +13,7 @@ import (
 // shape is what the pods of a kind ask of any node, whatever else runs in the cluster. Pods of one shape suit the same nodes equally well.
 type shape struct {
 	demand
+	points      *points
 	seed        uint64                // of the order among equals, so that different shapes begin with different nodes
 	extended    []corev1.ResourceName // sorted
 	required    nodeaffinity.RequiredNodeAffinity
@@ -25,8 +26,8 @@ type shape struct {
 	asked int // how often a place was looked for
 }
 
-func newShape(p *corev1.Pod, d demand, seed uint64) *shape {
-	s := &shape{demand: d, seed: seed, extended: d.extendedNames(), required: nodeaffinity.GetRequiredNodeAffinity(p), tolerations: p.Spec.Tolerations,
+func newShape(p *corev1.Pod, d demand, seed uint64, points *points) *shape {
+	s := &shape{demand: d, points: points, seed: seed, extended: d.extendedNames(), required: nodeaffinity.GetRequiredNodeAffinity(p), tolerations: p.Spec.Tolerations,
 		unsupported: unsupported(p)}
 	if affinity := nodeAffinity(p); affinity != nil {
 		s.pinned, s.isPinned = pinnedTo(affinity.RequiredDuringSchedulingIgnoredDuringExecution)

@@ -171,13 +171,13 @@ func (s *spread) refuses(p *pod, n *node) string {
 }
 
 // off is what a soft constraint takes off a node's score.
-func (s *spread) off(n *node) int64 {
+func (s *spread) off(n *node, p *points) int64 {
 	if s.hard {
 		return 0
 	}
 	domain, ok := s.term.domain(n)
 	if !ok {
-		return matePoints
+		return p.mate
 	}
-	return min(mostZonePoints, zoneMatePoints*int64(max(0, s.domains[domain]-s.floor())))
+	return min(p.mostZoneMate, p.zoneMate*int64(max(0, s.domains[domain]-s.floor())))
 }

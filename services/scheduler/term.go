@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,7 +96,8 @@ func (a *account) match(t *term, p *pod) {
 	if !t.includes(a, p) {
 		return
 	}
-	p.in = append(p.in, t)
+	i, _ := slices.BinarySearchFunc(p.in, t.key, func(other *term, key string) int { return strings.Compare(other.key, key) })
+	p.in = slices.Insert(p.in, i, t)
 	if p.node != nil {
 		t.count(p.node, 1)
 	}
@@ -147,6 +149,7 @@ func (a *account) foldNamespace(name string, o *events.Object) {
 	if labels.Equals(a.namespaces[name], now) {
 		return
 	}
+	a.reviewed++
 	var affected []*pod
 	for _, p := range a.pods {
 		if p.ref.Namespace == name {

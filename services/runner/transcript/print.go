@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -45,7 +46,19 @@ func (e Entry) Line() string {
 			fmt.Fprintf(&b, "   %s\n", line)
 		}
 	}
+	if why := reason(ev); why != "" {
+		fmt.Fprintf(&b, "   why: %s\n", why)
+	}
 	return b.String()
+}
+
+// reason is the explanation that a placement carries, as it is stored.
+func reason(e *events.Event) string {
+	var placement struct{ Why json.RawMessage }
+	if e.Facet != events.Assigned || json.Unmarshal(e.Payload, &placement) != nil {
+		return ""
+	}
+	return string(placement.Why)
 }
 
 // differences lists the fields that a change set, changed or cleared. Of a new object the template, and of a new pod the spec, are left out.
