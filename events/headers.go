@@ -97,31 +97,78 @@ func Decode(subject string, get func(name string) string, payload []byte) (Event
 	if err != nil {
 		return Event{}, err
 	}
-	e := Event{Facet: facet, Ref: ref, Payload: payload,
-		Type: get(HeaderType), Actor: get(HeaderActor), Key: get(HeaderKey), UID: get(HeaderUID), ID: get(HeaderID),
-		Tombstone: get(HeaderTombstone) == "1"}
-	number := func(name string) (n uint64) {
-		if text := get(name); text != "" && err == nil {
-			if n, err = strconv.ParseUint(text, 10, 64); err != nil {
-				err = fmt.Errorf("header %s: %w", name, err)
-			}
-		}
-		return n
+	f := fields{typ: get(HeaderType), actor: get(HeaderActor), key: get(HeaderKey), uid: get(HeaderUID), id: get(HeaderID), tombstone: get(HeaderTombstone),
+		cause: get(HeaderCause), correlation: get(HeaderCorrelation), basis: get(HeaderBasis), at: get(HeaderAt), schema: get(HeaderSchema),
+		changed: get(HeaderChanged), note: get(HeaderNote)}
+	return f.event(facet, ref, payload)
+}
+
+// fields are the headers of an event as they are on the wire.
+type fields struct {
+	typ, actor, key, uid, id, tombstone, cause, correlation, basis, at, schema, changed, note string
+}
+
+// of returns the field that a header fills, nil if it fills none.
+func (f *fields) of(name string) *string {
+	switch name {
+	case HeaderType:
+		return &f.typ
+	case HeaderActor:
+		return &f.actor
+	case HeaderKey:
+		return &f.key
+	case HeaderUID:
+		return &f.uid
+	case HeaderID:
+		return &f.id
+	case HeaderTombstone:
+		return &f.tombstone
+	case HeaderCause:
+		return &f.cause
+	case HeaderCorrelation:
+		return &f.correlation
+	case HeaderBasis:
+		return &f.basis
+	case HeaderAt:
+		return &f.at
+	case HeaderSchema:
+		return &f.schema
+	case HeaderChanged:
+		return &f.changed
+	case HeaderNote:
+		return &f.note
 	}
-	e.Cause, e.Correlation, e.Basis = number(HeaderCause), number(HeaderCorrelation), number(HeaderBasis)
-	e.Schema = int(number(HeaderSchema))
-	if at := number(HeaderAt); at != 0 {
+	return nil
+}
+
+func (f *fields) event(facet Facet, ref Ref, payload []byte) (Event, error) {
+	e := Event{Facet: facet, Ref: ref, Payload: payload, Type: f.typ, Actor: f.actor, Key: f.key, UID: f.uid, ID: f.id, Tombstone: f.tombstone == "1"}
+	var schema, at uint64
+	for _, n := range [...]struct {
+		name, text string
+		to         *uint64
+	}{{HeaderCause, f.cause, &e.Cause}, {HeaderCorrelation, f.correlation, &e.Correlation}, {HeaderBasis, f.basis, &e.Basis}, {HeaderSchema, f.schema, &schema}, {HeaderAt, f.at, &at}} {
+		if n.text == "" {
+			continue
+		}
+		var err error
+		if *n.to, err = strconv.ParseUint(n.text, 10, 64); err != nil {
+			return Event{}, fmt.Errorf("header %s: %w", n.name, err)
+		}
+	}
+	e.Schema = int(schema)
+	if at != 0 {
 		e.At = time.UnixMilli(int64(at)).UTC()
 	}
-	if changed := get(HeaderChanged); changed != "" {
-		e.Changed = strings.Split(changed, ",")
+	if f.changed != "" {
+		e.Changed = strings.Split(f.changed, ",")
 	}
-	if note := get(HeaderNote); note != "" && err == nil {
-		err = json.Unmarshal([]byte(note), &e.Note)
+	if f.note != "" {
+		if err := json.Unmarshal([]byte(f.note), &e.Note); err != nil {
+			return Event{}, err
+		}
 	}
 	switch {
-	case err != nil:
-		return Event{}, err
 	case e.Schema > SchemaVersion:
 		return Event{}, fmt.Errorf("schema version %d is newer than %d, the newest that this wake understands", e.Schema, SchemaVersion)
 	case e.Type == "" || e.Schema == 0 || e.UID == "":

@@ -1,6 +1,7 @@
 package events_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ func decode(e *events.Event, h map[string]string) (events.Event, error) {
 
 func TestHeadersRoundTrip(t *testing.T) {
 	text := rapid.StringN(0, 20, 60)
+	var decoder events.Decoder
 	rapid.Check(t, func(t *rapid.T) {
 		e := events.Event{
 			Facet: facets.Draw(t, "facet"), Ref: refs.Draw(t, "ref"), UID: rapid.StringN(1, 10, 40).Draw(t, "uid"), Type: rapid.StringN(1, 10, 40).Draw(t, "type"),
@@ -43,7 +45,52 @@ func TestHeadersRoundTrip(t *testing.T) {
 		got, err := decode(&e, headersOf(&e))
 		require.NoError(t, err)
 		require.Equal(t, e, got)
+
+		subject, block, payload := []byte(events.Subject(e.Facet, e.Ref)), blockOf(&e), bytes.Clone(e.Payload)
+		streamed, err := decoder.Decode(subject, block, payload)
+		for _, gone := range [][]byte{subject, block, payload} {
+			clear(gone) // the reader's memory is used again
+		}
+		if multiline(&e) || strings.TrimLeft(e.Type, " \t") == "" || strings.TrimLeft(e.UID, " \t") == "" {
+			return // nothing that comes through NATS
+		}
+		require.NoError(t, err)
+		trimmed := e // as NATS trims values
+		for _, s := range []*string{&trimmed.Type, &trimmed.UID, &trimmed.Actor, &trimmed.Key, &trimmed.ID} {
+			*s = strings.TrimLeft(*s, " \t")
+		}
+		require.Equal(t, trimmed, streamed)
 	})
+}
+
+// blockOf is e's headers as NATS sends them, among others.
+func blockOf(e *events.Event) []byte {
+	block := []byte("NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: 7\r\n")
+	events.EachHeader(e, func(name, value string) { block = append(block, name+": "+value+"\r\n"...) })
+	return append(block, "\r\n"...)
+}
+
+func multiline(e *events.Event) bool {
+	return strings.ContainsAny(e.Type+e.UID+e.Actor+e.Key+e.ID+strings.Join(e.Changed, ""), "\r\n")
+}
+
+func TestDecoderSetsAside(t *testing.T) {
+	e := events.Event{Ref: events.Ref{Resource: "pods", Name: "a"}, UID: "u", Type: "PodCreated"}
+	subject, whole := []byte(events.Subject(e.Facet, e.Ref)), blockOf(&e)
+	var d events.Decoder
+	_, err := d.Decode(subject, whole, nil)
+	require.NoError(t, err)
+	for cut := range len(whole) - 1 {
+		_, err := d.Decode(subject, whole[:cut], nil)
+		require.Error(t, err, "%q", whole[:cut])
+	}
+	for subject, block := range map[string]string{
+		"ledger.desired.core.pods": string(whole), "ledger.wished.core.pods._.a": string(whole), "other.desired.core.pods._.a": string(whole),
+		"ledger.desired.core.pods._.a.b": string(whole), "ledger.desired.core.pods._.a": "NATS/1.0\r\nno colon\r\n\r\n", "ledger.desired.core.pods._.b": "HTTP/1.0\r\n\r\n",
+	} {
+		_, err := d.Decode([]byte(subject), []byte(block), nil)
+		require.Error(t, err, "%s %q", subject, block)
+	}
 }
 
 func TestDecodeSetsAside(t *testing.T) {

@@ -31,8 +31,12 @@ func appendSubject(b []byte, f Facet, r Ref) []byte {
 
 // ParseSubject is the inverse of Subject.
 func ParseSubject(subject string) (Facet, Ref, error) {
-	tokens := strings.Split(subject, ".")
-	if len(tokens) != 6 || tokens[0] != SubjectPrefix {
+	var tokens [6]string
+	n, rest, more := 0, subject, true
+	for ; more && n < len(tokens); n++ {
+		tokens[n], rest, more = strings.Cut(rest, ".")
+	}
+	if more || n != len(tokens) || tokens[0] != SubjectPrefix {
 		return 0, Ref{}, fmt.Errorf("subject %q is not %s.<facet>.<group>.<resource>.<namespace>.<name>", subject, SubjectPrefix)
 	}
 	facet := facets

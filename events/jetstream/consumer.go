@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ const (
 	metadataTokensExtended = 11
 )
 
+// ackPrefix begins the reply subject of every delivered message.
+var ackPrefix = []byte("$JS.ACK.")
+
 var errLost = errors.New("the consumer was lost")
 
 // from says where a consumer begins, and what it is given.
@@ -48,12 +52,12 @@ type from struct {
 
 // delivery is what came since the last take.
 type delivery struct {
-	batch events.Batch
-	raw   []events.Raw // instead, for who wants messages as they are
-	count uint64       // messages
-	flow  []string
-	alive bool // a heartbeat came: there was nothing more
-	lost  bool // a message or the connection is missing
+	batches []events.Batch // of at most maxBatchEvents each
+	raw     []events.Raw   // instead, for who wants messages as they are
+	count   uint64         // messages
+	flow    []string
+	alive   bool // a heartbeat came: there was nothing more
+	lost    bool // a message or the connection is missing
 }
 
 // consumer is an ordered, ephemeral push consumer: messages are decoded as they come and taken in batches. The broker sends no more than
@@ -62,13 +66,16 @@ type consumer struct {
 	ledger  *Ledger
 	name    string
 	raw     bool
-	sub     *nats.Subscription
+	sub     *nats.Subscription // or wire
+	wire    *wire
 	pending uint64 // messages that there were when it was made
 	status  chan nats.Status
 
 	mu       sync.Mutex
 	got      delivery
 	sequence uint64 // of the consumer's deliveries
+	decoder  events.Decoder
+	likely   int // how many events the next batch may have
 	arrived  chan struct{}
 }
 
@@ -87,12 +94,8 @@ func (l *Ledger) consume(ctx context.Context, start from) (*consumer, error) {
 	case start.sequence > 1:
 		config["deliver_policy"], config["opt_start_seq"] = deliverFrom, start.sequence
 	}
-	var err error
-	if c.sub, err = l.conn.Subscribe(inbox, c.receive); err != nil {
+	if err := c.subscribe(inbox); err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
-	}
-	if err := c.sub.SetPendingLimits(-1, -1); err != nil {
-		return nil, errors.Join(err, c.sub.Unsubscribe())
 	}
 	c.status = l.conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	var created struct {
@@ -106,28 +109,96 @@ func (l *Ledger) consume(ctx context.Context, start from) (*consumer, error) {
 	return c, nil
 }
 
+// subscribe has what comes to inbox received.
+func (c *consumer) subscribe(inbox string) (err error) {
+	if !c.raw {
+		if c.wire = dialWire(c.ledger.conn, inbox); c.wire != nil {
+			go c.readWire()
+			return nil
+		}
+	}
+	if c.sub, err = c.ledger.conn.Subscribe(inbox, c.receive); err != nil {
+		return err
+	}
+	if err := c.sub.SetPendingLimits(-1, -1); err != nil {
+		return errors.Join(err, c.sub.Unsubscribe())
+	}
+	return nil
+}
+
+// readWire receives what comes over a connection of the consumer's own, until that is closed.
+func (c *consumer) readWire() {
+	for {
+		f, err := c.wire.next()
+		if err != nil {
+			c.lock(func() { c.got.lost = true })
+			return
+		}
+		c.lock(func() { c.frame(&f) })
+	}
+}
+
+// lock has f change what was got, and wakes who waits for it.
+func (c *consumer) lock(f func()) {
+	c.mu.Lock()
+	if !c.got.lost {
+		f()
+	}
+	c.mu.Unlock()
+	select {
+	case c.arrived <- struct{}{}:
+	default:
+	}
+}
+
+func (c *consumer) frame(f *frame) {
+	if !bytes.HasPrefix(f.reply, ackPrefix) && len(f.payload) == 0 {
+		header, err := nats.DecodeHeadersMsg(f.header)
+		if err != nil {
+			c.got.lost = true
+			return
+		}
+		c.control(&nats.Msg{Reply: string(f.reply), Header: header})
+		return
+	}
+	meta, ok := c.delivered(string(f.reply))
+	if !ok {
+		return
+	}
+	e, err := c.decoder.Decode(f.subject, f.header, f.payload)
+	add(c.batch(), string(f.subject), &e, err, meta.stream, time.Unix(0, meta.nanoseconds))
+}
+
+// batch returns where the next event goes.
+func (c *consumer) batch() *events.Batch {
+	n := len(c.got.batches)
+	if n == 0 || len(c.got.batches[n-1].Events) == maxBatchEvents {
+		c.likely = min(max(2*c.likely, 1), maxBatchEvents)
+		c.got.batches = append(c.got.batches, events.Batch{Events: make([]events.Event, 0, c.likely)})
+		n++
+	}
+	return &c.got.batches[n-1]
+}
+
 func (c *consumer) close() {
 	c.ledger.conn.RemoveStatusListener(c.status)
-	_ = c.sub.Unsubscribe()                                      // fails only with the connection
+	if c.wire != nil {
+		c.wire.close()
+	} else {
+		_ = c.sub.Unsubscribe() // fails only with the connection
+	}
 	_ = c.ledger.conn.Publish(apiConsumerDelete+"."+c.name, nil) // the broker drops it later anyway
 }
 
 // receive is called by the connection, message by message.
 func (c *consumer) receive(msg *nats.Msg) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.got.lost {
-		return
-	}
-	if first(msg.Header, headerStatus) != "" && len(msg.Data) == 0 && !strings.HasPrefix(msg.Reply, "$JS.ACK.") {
-		c.control(msg)
-	} else {
-		c.message(msg)
-	}
-	select {
-	case c.arrived <- struct{}{}:
-	default:
-	}
+	c.lock(func() {
+		if first(msg.Header, headerStatus) != "" && len(msg.Data) == 0 && !strings.HasPrefix(msg.Reply, string(ackPrefix)) {
+			c.control(msg)
+		} else {
+			c.message(msg)
+		}
+	})
 }
 
 func (c *consumer) control(msg *nats.Msg) {
@@ -151,30 +222,42 @@ func (c *consumer) control(msg *nats.Msg) {
 }
 
 func (c *consumer) message(msg *nats.Msg) {
-	meta, err := parseMetadata(msg.Reply)
+	meta, ok := c.delivered(msg.Reply)
+	switch {
+	case !ok:
+	case c.raw:
+		c.got.raw = append(c.got.raw, rawMessage(msg, meta))
+	default:
+		decode(c.batch(), msg.Subject, msg, meta.stream, time.Unix(0, meta.nanoseconds))
+	}
+}
+
+// delivered notes a message by its reply subject. If one before it is missing, all is lost.
+func (c *consumer) delivered(reply string) (metadata, bool) {
+	meta, err := parseMetadata(reply)
 	if err != nil || meta.consumer != c.sequence+1 {
 		c.got.lost = true
-		return
+		return meta, false
 	}
 	c.sequence = meta.consumer
 	c.got.count++
-	if c.raw {
-		c.got.raw = append(c.got.raw, rawMessage(msg, meta))
-		return
-	}
-	decode(&c.got.batch, msg.Subject, msg, meta.stream, time.Unix(0, meta.nanoseconds))
+	return meta, true
 }
 
 // decode adds a message to a batch, as an event or set aside.
 func decode(b *events.Batch, subject string, msg *nats.Msg, revision events.Revision, stored time.Time) {
-	b.Revision = revision
 	e, err := events.Decode(subject, func(name string) string { return first(msg.Header, name) }, msg.Data)
+	add(b, subject, &e, err, revision, stored)
+}
+
+func add(b *events.Batch, subject string, e *events.Event, err error, revision events.Revision, stored time.Time) {
+	b.Revision = revision
 	if err != nil {
 		b.SetAside = append(b.SetAside, events.SetAside{Revision: revision, Subject: subject, Reason: err.Error()})
 		return
 	}
 	e.Revision, e.Stored = revision, stored.UTC()
-	b.Events = append(b.Events, e)
+	b.Events = append(b.Events, *e)
 }
 
 // take waits for messages or a sign of life. The error is errLost, or that of ctx.
@@ -183,6 +266,9 @@ func (c *consumer) take(ctx context.Context) (delivery, error) {
 		c.mu.Lock()
 		got := c.got
 		c.got = delivery{lost: got.lost}
+		if n := len(got.batches); n > 0 {
+			c.likely = len(got.batches[n-1].Events)
+		}
 		c.mu.Unlock()
 		switch {
 		case got.count > 0 || got.alive || len(got.flow) > 0:
@@ -219,12 +305,16 @@ type metadata struct {
 // parseMetadata reads $JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>, which may have a
 // domain and an account before the stream, and more after.
 func parseMetadata(reply string) (m metadata, err error) {
-	tokens := strings.Split(reply, ".")
+	var tokens [metadataTokensExtended + 1]string
+	n := 0
+	for rest, more := reply, true; more && n < len(tokens); n++ {
+		tokens[n], rest, more = strings.Cut(rest, ".")
+	}
 	at := 5
 	switch {
-	case len(tokens) >= metadataTokensExtended:
+	case n >= metadataTokensExtended:
 		at += 2
-	case len(tokens) != metadataTokensPlain:
+	case n != metadataTokensPlain:
 		return m, fmt.Errorf("reply subject %q is not that of a delivered message", reply)
 	}
 	var errs [3]error

@@ -52,7 +52,7 @@ type follower struct {
 // drain delivers what c brings until c is lost, ctx ends or deliver fails.
 func (f *follower) drain(ctx context.Context, c *consumer) error {
 	if c.pending == 0 && !f.loaded {
-		if err := f.give(events.Batch{Revision: f.end, Loaded: true}); err != nil {
+		if err := f.give([]events.Batch{{Revision: f.end}}, true); err != nil {
 			return err
 		}
 	}
@@ -64,10 +64,9 @@ func (f *follower) drain(ctx context.Context, c *consumer) error {
 		// Only once all is through that was there when the consumer was made does every event follow: the present leaves out what was superseded.
 		left -= min(left, d.count)
 		if d.count > 0 {
-			d.batch.Loaded = left == 0
-			err = f.give(d.batch)
+			err = f.give(d.batches, left == 0)
 		} else if d.alive && !f.loaded {
-			err = f.give(events.Batch{Revision: f.end, Loaded: true})
+			err = f.give([]events.Batch{{Revision: f.end}}, true)
 		}
 		if err != nil {
 			return err
@@ -76,21 +75,22 @@ func (f *follower) drain(ctx context.Context, c *consumer) error {
 	}
 }
 
-// give delivers b, in pieces if it is large.
-func (f *follower) give(b events.Batch) error {
-	loaded := b.Loaded || f.loaded
-	if loaded && !f.loaded {
-		b.Revision = max(b.Revision, f.end) // what lies between was superseded or is held no more
-	}
-	for len(b.Events) > maxBatchEvents {
-		piece := events.Batch{Events: b.Events[:maxBatchEvents], Revision: b.Events[maxBatchEvents-1].Revision, Loaded: f.loaded}
-		b.Events = b.Events[maxBatchEvents:]
-		if err := f.hand(piece); err != nil {
+// give delivers batches; loaded says that with the last of them all that there was has been delivered.
+func (f *follower) give(batches []events.Batch, loaded bool) error {
+	loaded = loaded || f.loaded
+	for i, b := range batches {
+		b.Loaded = f.loaded
+		if i == len(batches)-1 {
+			if loaded && !f.loaded {
+				b.Revision = max(b.Revision, f.end) // what lies between was superseded or is held no more
+			}
+			b.Loaded = loaded
+		}
+		if err := f.hand(b); err != nil {
 			return err
 		}
 	}
-	b.Loaded = loaded
-	return f.hand(b)
+	return nil
 }
 
 func (f *follower) hand(b events.Batch) error {

@@ -70,25 +70,33 @@ func (c *consumer) drainTo(ctx context.Context, to events.Revision, yield func(e
 		if err != nil {
 			return last, err
 		}
-		aside := d.batch.SetAside
-		for i, e := range d.batch.Events {
-			for len(aside) > 0 && aside[0].Revision < e.Revision {
-				aside = aside[1:]
-				left -= min(left, 1)
-			}
-			if to != 0 && e.Revision > to || uint64(i) >= left || !yield(e) {
+		for i := range d.batches {
+			ended, n := yieldBatch(&d.batches[i], to, left, yield, &last)
+			if left -= min(left, n); ended {
 				return last, nil
 			}
-			last = e.Revision
 		}
-		last = max(last, d.batch.Revision)
-		if to != 0 && last >= to {
-			return last, nil
-		}
-		left -= min(left, uint64(len(d.batch.Events)+len(aside)))
 		c.taken(d)
 	}
 	return last, nil
+}
+
+// yieldBatch yields what of b is not beyond revision to (if that isn't 0) or the next left messages, and counts its messages. last becomes the revision of the
+// last one.
+func yieldBatch(b *events.Batch, to events.Revision, left uint64, yield func(events.Event) bool, last *events.Revision) (ended bool, n uint64) {
+	aside := b.SetAside
+	for _, e := range b.Events {
+		for ; len(aside) > 0 && aside[0].Revision < e.Revision; aside = aside[1:] {
+			n++
+		}
+		if to != 0 && e.Revision > to || n >= left || !yield(e) {
+			return true, n
+		}
+		n++
+		*last = e.Revision
+	}
+	*last = max(*last, b.Revision)
+	return to != 0 && *last >= to, n + uint64(len(aside))
 }
 
 // readLast yields the last event per facet as of a past revision.
