@@ -16,16 +16,15 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/wakehq/wake/events"
-	"github.com/wakehq/wake/services/runner"
 	"github.com/wakehq/wake/services/simulation"
 )
 
 // whatIfBase is what a what-if begins with.
 type whatIfBase struct {
 	state *events.State
-	// deciders gives the cluster's deciders, which have seen nothing yet, anew with each call. The scheduler's settings are those of a file; of none
-	// if the name is empty, as the cluster has them.
-	deciders func(schedulerConfig string) ([]runner.Decider, error)
+	// deciders gives the cluster's deciders. The scheduler's settings are those of a file; those that the cluster has if the name is empty. The node
+	// service must take itself to have listened forever (node.Node{}): the time in which it lives is not that of this process.
+	deciders func(schedulerConfig string) (simulation.Services, error)
 }
 
 // whatIfOptions are the flags of "wake what-if".
@@ -34,6 +33,7 @@ type whatIfOptions struct {
 	apply, deletes, scales             []string
 	cordon, drain, kill                []string
 	span                               time.Duration
+	nodes                              simulation.Nodes
 	verbose                            bool
 }
 
@@ -83,6 +83,8 @@ func whatIfCommand(open func(ctx context.Context, moment string) (*whatIfBase, e
 	f.StringArrayVar(&o.kill, "kill", nil, "let a node fall silent, as a power cut does")
 	f.StringVar(&o.scheduler, "scheduler-config", "", "let the scheduler place by the settings of a file")
 	f.DurationVar(&o.span, "for", simulation.DefaultSpan, "how much virtual time passes")
+	f.DurationVar(&o.nodes.Start, "pod-start", 2*time.Second, "how long a pod takes to start on a simulated node")
+	f.DurationVar(&o.nodes.Finish, "pod-run", 10*time.Second, "how long pods run that come to an end, such as those of Jobs")
 	f.StringVarP(&o.namespace, "namespace", "n", "", "the namespace of objects that name none")
 	f.StringVarP(&o.output, "output", "o", "", "wide: name every pod; json or yaml: the whole report")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "name every pod, as -o wide does")
@@ -97,7 +99,10 @@ func (o *whatIfOptions) question(stdin io.Reader) (q simulation.Question, err er
 	if o.span <= 0 {
 		return q, fmt.Errorf("--for %s: time only passes forward; say how much, as in 30m", o.span)
 	}
-	q = simulation.Question{Namespace: o.namespace, For: o.span, Cordon: o.cordon, Drain: o.drain, Kill: o.kill}
+	if o.nodes.Start <= 0 || o.nodes.Finish <= 0 {
+		return q, fmt.Errorf("--pod-start %s, --pod-run %s: each takes some time", o.nodes.Start, o.nodes.Finish)
+	}
+	q = simulation.Question{Namespace: o.namespace, For: o.span, Nodes: o.nodes, Cordon: o.cordon, Drain: o.drain, Kill: o.kill}
 	for _, name := range o.apply {
 		m := simulation.Manifest{Name: name}
 		if name == "-" {
@@ -141,18 +146,17 @@ func (o *whatIfOptions) question(stdin io.Reader) (q simulation.Question, err er
 
 // ask runs the cluster as it is and as it would be.
 func (o *whatIfOptions) ask(ctx context.Context, base *whatIfBase, q simulation.Question) (*simulation.Report, error) {
-	for _, config := range []string{"", o.scheduler} {
-		if _, err := base.deciders(config); err != nil {
-			return nil, err
+	present, err := base.deciders("")
+	if err != nil {
+		return nil, err
+	}
+	changed := present
+	if o.scheduler != "" {
+		if changed, err = base.deciders(o.scheduler); err != nil {
+			return nil, fmt.Errorf("--scheduler-config: %w", err)
 		}
 	}
-	with := func(config string) simulation.Services {
-		return func() []runner.Decider {
-			deciders, _ := base.deciders(config) // which worked a moment ago
-			return deciders
-		}
-	}
-	return simulation.Ask(ctx, base.state, with(""), with(o.scheduler), q)
+	return simulation.Ask(ctx, base.state, present, changed, q)
 }
 
 // print writes the report in the form asked for.

@@ -15,6 +15,7 @@ const (
 	mostSteps  = 24
 	mostShares = 6 // nodes on which pods are placed
 	mostNames  = 3 // pods by name
+	mostShort  = 8 // workloads that are short of replicas
 )
 
 // whatIfPrinter words a report for people.
@@ -85,7 +86,7 @@ func (p *whatIfPrinter) steps() {
 			before = at
 		}
 		text := s.Text
-		if len(s.Nodes) > 0 {
+		if len(s.Nodes) > 0 && len(s.Objects) > 1 {
 			text += ": " + p.shares(s.Nodes)
 		} else if len(s.Objects) > 1 && len(s.Objects) <= mostNames && !p.all && s.What != simulation.PodBlocked && strings.Contains(text, "pods") {
 			text += ": " + strings.Join(s.Objects, ", ")
@@ -188,8 +189,12 @@ func (p *whatIfPrinter) names(names []string) string {
 }
 
 func (p *whatIfPrinter) short() {
+	told := 0
 	for _, s := range p.Short {
 		if s.Anyway {
+			continue
+		}
+		if told++; told > mostShort && !p.all {
 			continue
 		}
 		why := ""
@@ -201,6 +206,9 @@ func (p *whatIfPrinter) short() {
 			have += fmt.Sprintf(", %d updated", s.New)
 		}
 		p.line("  %s%s", color.RedString("%s", have), why)
+	}
+	if told > mostShort && !p.all {
+		p.line("  %s", color.New(color.Faint).Sprintf("… and %d more would be short of replicas (-o wide shows all)", told-mostShort))
 	}
 }
 

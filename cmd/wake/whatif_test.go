@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -32,9 +33,9 @@ import (
 var updateGolden = flag.Bool("update", false, "write what is printed into the golden files instead of comparing")
 
 // whatIfDeciders are those of a cluster.
-func whatIfDeciders(string) ([]runner.Decider, error) {
+func whatIfDeciders() []runner.Decider {
 	return []runner.Decider{scheduler.New(), replication.NewDeployments(), replication.NewSets(), job.New(),
-		service.NewAddresses(netip.MustParsePrefix("10.96.0.0/16")), service.NewEndpoints(), garbage.New(), namespace.New("no certificate"), node.Node{}}, nil
+		service.NewAddresses(netip.MustParsePrefix("10.96.0.0/16")), service.NewEndpoints(), garbage.New(), namespace.New("no certificate"), node.Node{}}
 }
 
 // smallCluster gives the state of a small cluster, ten minutes after testdata/whatif/cluster.yaml was applied to an empty one.
@@ -42,9 +43,7 @@ func smallCluster(t *testing.T) *events.State {
 	t.Helper()
 	registry, err := schemas.NewRegistry()
 	require.NoError(t, err)
-	deciders, err := whatIfDeciders("")
-	require.NoError(t, err)
-	s := simulation.New(simulation.Config{State: events.NewState(registry), Deciders: deciders, Start: time.Date(2026, time.January, 1, 10, 0, 0, 0, time.UTC)})
+	s := simulation.New(simulation.Config{State: events.NewState(registry), Deciders: whatIfDeciders(), Start: time.Date(2026, time.January, 1, 10, 0, 0, 0, time.UTC)})
 	manifest, err := os.ReadFile("testdata/whatif/cluster.yaml")
 	require.NoError(t, err)
 	_, _, err = s.Apply(simulation.Manifest{Name: "cluster.yaml", Data: manifest}, "")
@@ -59,7 +58,12 @@ func askWhatIf(t *testing.T, state *events.State, stdin string, args ...string) 
 	var asked string
 	command := whatIfCommand(func(_ context.Context, moment string) (*whatIfBase, error) {
 		asked = moment
-		return &whatIfBase{state: state, deciders: whatIfDeciders}, nil
+		return &whatIfBase{state: state, deciders: func(config string) (simulation.Services, error) {
+			if config == "missing.yaml" {
+				return nil, fs.ErrNotExist
+			}
+			return whatIfDeciders, nil
+		}}, nil
 	})
 	var out bytes.Buffer
 	command.SetArgs(args)
@@ -94,6 +98,7 @@ func TestWhatIf(t *testing.T) {
 		"scale-to-the-same": "--scale deployment/web=6",
 		"rollout":           "--apply testdata/whatif/rollout.yaml",
 		"job":               "--apply testdata/whatif/job.yaml",
+		"job-slow":          "--apply testdata/whatif/job.yaml --pod-start 30s --pod-run 5m",
 		"job-short":         "--apply testdata/whatif/job.yaml --for 15s",
 		"delete":            "--delete deployment/web",
 		"delete-namespace":  "--delete namespace/shop",
@@ -104,6 +109,7 @@ func TestWhatIf(t *testing.T) {
 		"no-such-node":      "--kill n9",
 		"no-question":       "--for 1h",
 		"scheduler":         "--scheduler-config pack.yaml",
+		"no-scheduler":      "--scheduler-config missing.yaml",
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := "$ wake what-if " + args + "\n" + generated.ReplaceAllString(askWhatIf(t, state, "", strings.Fields(args)...), "$1-*")

@@ -44,7 +44,7 @@ func steps(facts []fact) []Step {
 		switch f.what {
 		case PodEvicted, PodUnready:
 			about.subject = f.node
-		case PodNoNode, PodBlocked, RolloutStuck, ObjectRefused, PodFinished:
+		case PodBlocked, RolloutStuck, ObjectRefused, PodFinished:
 			about.subject = f.why
 		}
 		i, ok := open[about]
@@ -93,8 +93,8 @@ var sentences = map[What][2]string{
 	PodEvicted:     {"%s are evicted from %s", "%s is evicted from %s"},
 	PodEnding:      {"%s are asked to end", "%s is asked to end"},
 	PodGone:        {"%s are gone", "%s is gone"},
-	PodPlaced:      {"%s are placed", "%s is placed"},
-	PodReplaced:    {"%s are placed as replacements", "%s is placed as a replacement"},
+	PodPlaced:      {"%s are placed", "%s is placed on %s"},
+	PodReplaced:    {"%s are placed as replacements", "%s is placed as a replacement on %s"},
 	PodNoNode:      {"%s find no node", "%s finds no node"},
 	PodReady:       {"%s become ready", "%s becomes ready"},
 	PodUnready:     {"%s on %s count as not ready", "%s on %s counts as not ready"},
@@ -133,10 +133,10 @@ func (s *Step) words(first *fact) string {
 	if count == 1 {
 		sentence = sentences[s.What][1]
 	}
-	switch s.What {
-	case PodEvicted, PodUnready:
+	switch {
+	case s.What == PodEvicted, s.What == PodUnready, count == 1 && len(s.Nodes) > 0:
 		return fmt.Sprintf(sentence, who, first.node)
-	case PodBlocked, PodFinished, RolloutStuck, ObjectRefused:
+	case slices.Contains([]What{PodBlocked, PodFinished, RolloutStuck, ObjectRefused}, s.What):
 		return fmt.Sprintf(sentence, who, first.why)
 	}
 	return fmt.Sprintf(sentence, who)
