@@ -51,6 +51,7 @@ type Config struct {
 	Metrics     http.Handler        // serves /metrics; nil: nothing does
 	Recorder    *ledgerapi.Recorder // nil: nothing is exported
 	Witness     ledgerapi.Witness   // nil: nothing is proven
+	Archive     ledgerapi.Archive   // nil: there is none
 	Log         *slog.Logger
 }
 
@@ -96,8 +97,9 @@ func (g *Gateway) routes() {
 	}
 	g.discoveryRoutes(e)
 	api := ledgerapi.API{Ledger: g.config.Ledger, Registry: g.config.Registry, Past: g.past, View: g.config.View, Health: g.config.Health,
-		Recorder: g.config.Recorder, Witness: g.config.Witness, Actor: func(ctx context.Context) string { return userFrom(ctx).actor() }}
+		Recorder: g.config.Recorder, Witness: g.config.Witness, Archive: g.config.Archive, Actor: func(ctx context.Context) string { return userFrom(ctx).actor() }}
 	api.Register(e.Group(ledgerapi.Prefix))
+	e.POST(restorePath, g.restore)
 	e.Any("/api/v1/*", g.resource)
 	e.Any("/apis/:group/:version/*", g.resource)
 }

@@ -14,22 +14,16 @@ import (
 
 	"github.com/wakehq/wake/agent"
 	"github.com/wakehq/wake/events"
-	"github.com/wakehq/wake/events/broker"
-	"github.com/wakehq/wake/events/jetstream"
+	"github.com/wakehq/wake/events/archive"
 	"github.com/wakehq/wake/events/nodewire"
 	"github.com/wakehq/wake/events/seal"
 	"github.com/wakehq/wake/gateway"
+	"github.com/wakehq/wake/gateway/ledgerapi"
 	"github.com/wakehq/wake/gateway/pki"
 	"github.com/wakehq/wake/schemas"
 	"github.com/wakehq/wake/services/feed"
-	"github.com/wakehq/wake/services/garbage"
-	"github.com/wakehq/wake/services/job"
-	"github.com/wakehq/wake/services/namespace"
-	"github.com/wakehq/wake/services/node"
-	"github.com/wakehq/wake/services/replication"
 	"github.com/wakehq/wake/services/runner"
 	"github.com/wakehq/wake/services/scheduler"
-	"github.com/wakehq/wake/services/service"
 )
 
 // administrator is the user of the kubeconfig that "wake up" writes.
@@ -42,7 +36,9 @@ type cluster struct {
 	log       *slog.Logger
 	listener  net.Listener
 	authority *pki.Authority
-	broker    *broker.Broker
+	deciding  deciding
+	store     *store
+	witness   *witness
 	ledger    events.Ledger
 	view      *events.View
 	registry  *schemas.Registry
@@ -59,14 +55,18 @@ func openCluster(ctx context.Context, place *location, o *upOptions, log *slog.L
 			err = errors.Join(err, c.close())
 		}
 	}()
-	if c.broker, err = broker.Start(broker.Config{Dir: place.broker(), SyncAlways: o.syncAlways, Log: log}); err != nil {
-		return c, err
-	}
-	c.closers = append(c.closers, c.broker.Close)
-	if c.listener, err = listen(o.listen); err != nil {
-		return c, err
-	}
 	if c.authority, err = pki.Open(place.pki()); err != nil {
+		return c, err
+	}
+	if c.deciding, err = o.identity.deciding(c.authority); err != nil {
+		return c, err
+	}
+	c.store, err = openStore(ctx, place, storeOptions{identity: o.identity, deciders: c.deciding.settings(), syncAlways: o.syncAlways, retention: o.retention, log: log})
+	c.closers = append(c.closers, c.store.close)
+	if err != nil {
+		return c, err
+	}
+	if c.listener, err = listen(o.listen); err != nil {
 		return c, err
 	}
 	if c.registry, err = schemas.NewRegistry(); err != nil {
@@ -93,26 +93,21 @@ func listen(address string) (net.Listener, error) {
 }
 
 func (c *cluster) openLedger(ctx context.Context) error {
-	conn, err := c.broker.Ledger()
-	if err != nil {
+	var err error
+	if c.ledger, err = seal.New(c.store.archived, c.place.secretKey()); err != nil {
 		return err
 	}
-	c.closers = append(c.closers, func() error { conn.Close(); return nil })
-	stored, err := jetstream.Open(ctx, conn, jetstream.Config{})
-	if err != nil {
+	if c.witness, err = openWitness(c.place, c.options.identity, c.store, c.log); err != nil {
 		return err
 	}
-	c.closers = append(c.closers, stored.Close)
-	if c.ledger, err = seal.New(stored, c.place.secretKey()); err != nil {
-		return err
-	}
+	c.closers = append(c.closers, c.witness.Close)
 	c.view, err = events.OpenView(ctx, c.ledger, c.registry)
 	return err
 }
 
 // openLine connects both ends of the line between the node feed and this machine's agent.
 func (c *cluster) openLine(ctx context.Context) error {
-	server, err := c.broker.Nodes()
+	server, err := c.store.broker.Nodes()
 	if err != nil {
 		return err
 	}
@@ -121,7 +116,7 @@ func (c *cluster) openLine(ctx context.Context) error {
 	if c.options.noAgent {
 		return nil
 	}
-	client, err := c.broker.Nodes()
+	client, err := c.store.broker.Nodes()
 	if err != nil {
 		return err
 	}
@@ -140,19 +135,6 @@ func (c *cluster) writeKubeconfig() error {
 
 func (c *cluster) url() string { return "https://" + c.listener.Addr().String() }
 
-// deciders are the services of a cluster.
-func (c *cluster) deciders() []runner.Decider {
-	return []runner.Decider{
-		scheduler.New(),
-		replication.NewDeployments(), replication.NewSets(),
-		job.New(),
-		service.NewAddresses(c.options.services), service.NewEndpoints(),
-		garbage.New(),
-		namespace.New(string(c.authority.CertificatePEM())),
-		node.New(),
-	}
-}
-
 // run runs everything until ctx ends or a part fails. ready is called when the API serves.
 func (c *cluster) run(ctx context.Context, ready func() error) error {
 	address := netip.MustParseAddrPort(c.listener.Addr().String())
@@ -162,10 +144,13 @@ func (c *cluster) run(ctx context.Context, ready func() error) error {
 	counts := newMetrics(c.view)
 	g, ctx := errgroup.WithContext(ctx)
 	api := gateway.New(gateway.Config{View: c.view, Ledger: c.ledger, Registry: c.registry, Authority: c.authority, Logs: c.line,
-		Hosts: []string{address.Addr().String(), "localhost", "kubernetes.default.svc"}, ServiceCIDR: c.options.services, Version: version(), Health: c.broker.Health,
-		Metrics: counts.handler(), Log: c.log})
+		Hosts: []string{address.Addr().String(), "localhost", "kubernetes.default.svc"}, ServiceCIDR: c.options.services, Version: version(), Health: c.store.broker.Health,
+		Metrics: counts.handler(), Recorder: &ledgerapi.Recorder{Source: c.store.archived, Cluster: c.options.identity.ID, Deciders: c.deciding.settings()},
+		Witness: c.witness, Archive: c.store.archive, Log: c.log})
 	g.Go(func() error { return api.Serve(ctx, c.listener) })
-	for _, decider := range c.deciders() {
+	g.Go(func() error { return c.witness.Run(ctx) })
+	g.Go(func() error { return archive.NewKeeper(c.store.archive, c.store.stream).Run(ctx) })
+	for _, decider := range c.deciding.deciders(scheduler.Config{}) {
 		g.Go(func() error {
 			return runner.Runner{Decider: decider, View: c.view, Ledger: c.ledger, Log: c.log, Metrics: counts}.Run(ctx)
 		})

@@ -47,7 +47,7 @@ func downCommand(place *location) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&containers, "containers", false, "also stop and remove the cluster's containers on this machine, its network and its proxy rules")
-	c.Flags().BoolVar(&purge, "purge", false, "remove the containers and the data directory: the ledger, the keys, everything")
+	c.Flags().BoolVar(&purge, "purge", false, "remove the containers, the data directory and what lies apart from it: the ledger, the archive, the keys, the checkpoints, everything")
 	c.Flags().StringVar(&dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	return c
 }
@@ -106,14 +106,20 @@ func removeContainers(cmd *cobra.Command, place *location, dockerHost string) er
 	return nil
 }
 
-// removeData removes the data directory, but only if it is one.
+// removeData removes the data directory, but only if it is one, and what lies apart from it.
 func removeData(cmd *cobra.Command, place *location) error {
 	if _, err := os.Stat(place.broker()); errors.Is(err, os.ErrNotExist) {
 		cmd.Printf("There is no cluster in %s; nothing to remove.\n", place.dir)
 		return nil
 	}
-	if err := os.RemoveAll(place.dir); err != nil {
-		return fmt.Errorf("removing the data directory: %w", err)
+	id, err := place.load()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, dir := range []string{place.archive(id), place.trust(id), place.dir} {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("removing the data directory: %w", err)
+		}
 	}
 	cmd.Printf("Removed %s.\n", place.dir)
 	return nil

@@ -16,6 +16,8 @@ type identity struct {
 	Node        string `json:"node"`
 	PodCIDR     string `json:"podCIDR,omitempty"` // empty: Docker's own bridge
 	ServiceCIDR string `json:"serviceCIDR"`
+	Archive     string `json:"archive,omitempty"` // empty: in the data directory
+	Trust       string `json:"trust,omitempty"`   // empty: beside the data directory
 }
 
 // load reads a cluster's identity; fs.ErrNotExist if it has none yet.
@@ -49,7 +51,8 @@ func (l *location) adopt(wish identity, given func(flag string) bool) (identity,
 	if err != nil {
 		return id, fmt.Errorf("reading the cluster's identity: %w", err)
 	}
-	for _, f := range []struct{ flag, wish, has string }{{"node-name", wish.Node, id.Node}, {"pod-cidr", wish.PodCIDR, id.PodCIDR}, {"service-cidr", wish.ServiceCIDR, id.ServiceCIDR}} {
+	for _, f := range []struct{ flag, wish, has string }{{"node-name", wish.Node, id.Node}, {"pod-cidr", wish.PodCIDR, id.PodCIDR}, {"service-cidr", wish.ServiceCIDR, id.ServiceCIDR},
+		{"archive-dir", wish.Archive, id.Archive}, {"trust-dir", wish.Trust, id.Trust}} {
 		if given(f.flag) && f.wish != f.has {
 			return id, fmt.Errorf("--%s %s: the cluster in %s was started with %q and its objects say so; leave the flag out, or start another cluster with --data-dir", f.flag, f.wish, l.dir, f.has)
 		}

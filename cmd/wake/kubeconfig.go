@@ -13,18 +13,21 @@ import (
 
 	"github.com/wakehq/wake/events/timetravel"
 	"github.com/wakehq/wake/gateway"
+	"github.com/wakehq/wake/gateway/pki"
 )
 
 func kubeconfigCommand(place *location) *cobra.Command {
-	var at, merge string
+	var at, merge, user string
+	var groups []string
 	c := &cobra.Command{
 		Use:   "kubeconfig",
 		Short: "Print the path of the kubeconfig: export KUBECONFIG=$(wake kubeconfig)",
 		Long: `Print the path of the kubeconfig.
 
 With --at, print a kubeconfig instead whose context wake@<moment> is the cluster as it was: any client reads the past with it. An age stays one: wake@-10m
-is always ten minutes ago. A moment is ` + momentForms + ".",
+is always ten minutes ago. With --user, print one for another person: what they do is in the ledger under their own name. A moment is ` + momentForms + ".",
 		Example: `  export KUBECONFIG=$(wake kubeconfig)
+  wake kubeconfig --user ada > ada.kubeconfig
   wake kubeconfig --at -10m > /tmp/then && kubectl --kubeconfig /tmp/then get pods
   wake kubeconfig --at -10m --merge ~/.kube/config && kubectl --context wake@-10m get pods`,
 		Args: cobra.NoArgs,
@@ -32,24 +35,54 @@ is always ten minutes ago. A moment is ` + momentForms + ".",
 			if _, err := os.Stat(place.kubeconfig()); err != nil {
 				return place.notRunning()
 			}
-			if at == "" && merge == "" {
+			if at == "" && merge == "" && user == "" {
 				_, err := fmt.Fprintln(cmd.OutOrStdout(), place.kubeconfig())
 				return err
 			}
-			return writeKubeconfig(cmd, place, at, merge)
+			config, err := place.kubeconfigFor(user, groups)
+			if err != nil {
+				return err
+			}
+			return writeKubeconfig(cmd, config, at, merge)
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "print a kubeconfig for the cluster as it was then")
+	c.Flags().StringVar(&user, "user", "", "print a kubeconfig with a new certificate for a person of this name, valid for a year")
+	c.Flags().StringSliceVar(&groups, "group", nil, "a group that the person belongs to, with --user")
 	c.Flags().StringVar(&merge, "merge", "", "add the cluster's contexts to this file instead of printing them")
 	return c
 }
 
-// writeKubeconfig prints the cluster's kubeconfig with a context for a moment, or adds it to a file.
-func writeKubeconfig(cmd *cobra.Command, place *location, at, merge string) error {
-	config, err := clientcmd.LoadFromFile(place.kubeconfig())
+// kubeconfigFor returns the cluster's kubeconfig, for another person if user isn't empty.
+func (l *location) kubeconfigFor(user string, groups []string) (*clientcmdapi.Config, error) {
+	config, err := clientcmd.LoadFromFile(l.kubeconfig())
 	if err != nil {
-		return fmt.Errorf("reading the kubeconfig %s: %w", place.kubeconfig(), err)
+		return nil, fmt.Errorf("reading the kubeconfig %s: %w", l.kubeconfig(), err)
 	}
+	if user == "" {
+		if len(groups) > 0 {
+			return nil, errors.New("--group says what the person of --user belongs to: name one")
+		}
+		return config, nil
+	}
+	authority, err := pki.Open(l.pki())
+	if err != nil {
+		return nil, err
+	}
+	person, err := authority.Client(user, groups...)
+	if err != nil {
+		return nil, err
+	}
+	config.AuthInfos = map[string]*clientcmdapi.AuthInfo{user: {ClientCertificateData: person.Certificate, ClientKeyData: person.Key}}
+	for _, context := range config.Contexts {
+		context.AuthInfo = user
+	}
+	return config, nil
+}
+
+// writeKubeconfig prints config with a context for a moment, or adds it to a file.
+func writeKubeconfig(cmd *cobra.Command, config *clientcmdapi.Config, at, merge string) error {
+	var err error
 	added := config.CurrentContext
 	if at != "" {
 		m, err := timetravel.ParseMoment(at, time.Now())
@@ -57,7 +90,7 @@ func writeKubeconfig(cmd *cobra.Command, place *location, at, merge string) erro
 			return err
 		}
 		if added, err = addMoment(config, m); err != nil {
-			return fmt.Errorf("the kubeconfig %s: %w", place.kubeconfig(), err)
+			return fmt.Errorf("the cluster's kubeconfig: %w", err)
 		}
 	}
 	if merge == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,14 +31,23 @@ func defaultDataDir() string {
 	return "wake-data"
 }
 
-func (l *location) kubeconfig() string { return filepath.Join(l.dir, "kubeconfig") }
-func (l *location) pki() string        { return filepath.Join(l.dir, "pki") }
-func (l *location) broker() string     { return filepath.Join(l.dir, "ledger") }
-func (l *location) pods() string       { return filepath.Join(l.dir, "pods") }
-func (l *location) secretKey() string  { return filepath.Join(l.dir, "pki", "secrets.key") }
-func (l *location) identity() string   { return filepath.Join(l.dir, "cluster.json") }
-func (l *location) runFile() string    { return filepath.Join(l.dir, "running.json") }
-func (l *location) logFile() string    { return filepath.Join(l.dir, "wake.log") }
+func (l *location) kubeconfig() string    { return filepath.Join(l.dir, "kubeconfig") }
+func (l *location) pki() string           { return filepath.Join(l.dir, "pki") }
+func (l *location) broker() string        { return filepath.Join(l.dir, "ledger") }
+func (l *location) pods() string          { return filepath.Join(l.dir, "pods") }
+func (l *location) checkpointKey() string { return filepath.Join(l.dir, "pki", "checkpoints.key") }
+func (l *location) secretKey() string     { return filepath.Join(l.dir, "pki", "secrets.key") }
+func (l *location) identity() string      { return filepath.Join(l.dir, "cluster.json") }
+func (l *location) runFile() string       { return filepath.Join(l.dir, "running.json") }
+func (l *location) logFile() string       { return filepath.Join(l.dir, "wake.log") }
+
+// archive is where a cluster's archive is.
+func (l *location) archive(id identity) string {
+	return cmp.Or(id.Archive, filepath.Join(l.dir, "archive"))
+}
+
+// trust is where a cluster's notary keeps what it has seen: apart from the data, so that an older copy of those is found out.
+func (l *location) trust(id identity) string { return cmp.Or(id.Trust, filepath.Clean(l.dir)+".trust") }
 
 // running is what a cluster's process says of itself in the run file.
 type running struct {

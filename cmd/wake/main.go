@@ -67,7 +67,7 @@ func rootCommand() *cobra.Command {
 	}
 	add("cluster", upCommand(place), downCommand(place), statusCommand(place))
 	add("use", kubectlCommand(place), kubeconfigCommand(place))
-	add("memory", logCommand(place), whyCommand(place), atCommand(place), diffCommand(place))
+	add("memory", exportCommand(place), replayCommand(place), logCommand(place), diffCommand(place), blameCommand(place), whyCommand(place), impactCommand(place), atCommand(place))
 	root.AddCommand(docsCommand())
 	return root
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/wakehq/wake/events/trust"
 	"github.com/wakehq/wake/gateway/ledgerapi"
 )
 
@@ -60,6 +61,8 @@ func printLedger(ctx context.Context, out io.Writer, place *location) error {
 	if s.Failing != "" {
 		fmt.Fprintf(out, "          FAILING: %s\n", s.Failing)
 	}
+	printArchive(out, s.Archive)
+	printWitness(out, s.Witness)
 	if s.SetAsideCount > 0 {
 		fmt.Fprintf(out, "          %d events set aside, the newest:\n", s.SetAsideCount)
 		for _, a := range s.SetAside {
@@ -67,6 +70,40 @@ func printLedger(ctx context.Context, out io.Writer, place *location) error {
 		}
 	}
 	return nil
+}
+
+func printArchive(out io.Writer, a *ledgerapi.ArchiveStatus) {
+	if a == nil {
+		return
+	}
+	switch {
+	case a.Segments == 0:
+		fmt.Fprintf(out, "Archive   empty; the stream holds all\n")
+	case a.Trimmed == 0:
+		fmt.Fprintf(out, "Archive   revisions %d to %d in %d segments, %s (%.0f bytes an event); the stream holds all\n", a.First, a.Last, a.Segments, units.BytesSize(float64(a.Bytes)), a.BytesPerEvent)
+	default:
+		fmt.Fprintf(out, "Archive   revisions %d to %d in %d segments, %s (%.0f bytes an event); the stream begins at %d\n", a.First, a.Last, a.Segments, units.BytesSize(float64(a.Bytes)), a.BytesPerEvent, a.Trimmed+1)
+	}
+	if a.Failing != "" {
+		fmt.Fprintf(out, "          FAILING: %s\n", a.Failing)
+	}
+}
+
+func printWitness(out io.Writer, w *trust.Status) {
+	if w == nil {
+		return
+	}
+	fmt.Fprintf(out, "Witness   revision %d", w.Revision)
+	if c := w.Checkpoint; c != nil && c.Revision > 0 {
+		fmt.Fprintf(out, ", signed up to %d at %s", c.Revision, c.Time.Local().Format(time.TimeOnly))
+	}
+	fmt.Fprintf(out, ", in %s\n", w.Dir)
+	if w.Broken != nil {
+		fmt.Fprintf(out, "          BROKEN: %s\n", w.Broken)
+	}
+	if w.Failing != "" {
+		fmt.Fprintf(out, "          FAILING: %s\n", w.Failing)
+	}
 }
 
 // diskUse adds up the sizes of the files below dir, in bytes; what vanishes meanwhile doesn't count.

@@ -24,9 +24,10 @@ type upOptions struct {
 	noAgent    bool
 	syncAlways bool
 
-	identity identity
-	services netip.Prefix
-	level    slog.Level
+	retention retention
+	identity  identity
+	services  netip.Prefix
+	level     slog.Level
 }
 
 func upCommand(place *location) *cobra.Command {
@@ -61,6 +62,11 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it in the background and return when it is ready")
 	f.BoolVar(&o.noAgent, "no-agent", false, "run no containers here: control plane only")
+	f.Uint64Var(&o.retention.keepEvents, "keep-events", 1_000_000, "how many of the newest events stay in the stream; older ones are in the archive alone (0: no limit)")
+	f.DurationVar(&o.retention.keepFor, "keep-for", 0, "how long events stay in the stream (0: no limit)")
+	f.DurationVar(&o.retention.thinAfter, "thin-after", 30*24*time.Hour, "after how long the archive keeps of superseded status only what proves it (0: never)")
+	f.StringVar(&o.identity.Archive, "archive-dir", "", "where the archive is (default: archive in the data directory)")
+	f.StringVar(&o.identity.Trust, "trust-dir", "", "where the hash chain and the signed checkpoints are, apart from the data (default: beside the data directory, ending in .trust)")
 	f.BoolVar(&o.syncAlways, "sync-always", false, "acknowledge a write only when it is on the disk (slower; without it, a crash of the operating system can cost the last second)")
 	return c
 }
@@ -73,6 +79,9 @@ func (o *upOptions) check() error {
 	}
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("--log-level %q: say debug, info, warn or error", o.logLevel)
+	}
+	if err := o.retention.check(); err != nil {
+		return err
 	}
 	if o.identity.PodCIDR == "" {
 		return nil

@@ -1,30 +1,32 @@
 package recording
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
 	"github.com/wakehq/wake/events"
 )
 
-// Playback is a recording as a ledger that is written again before one's eyes: whoever follows it is given each event when wait lets it pass, and what was not
+// Playback is a recording as a ledger that is written again before one's eyes: whoever follows it is given each event when its time has come, and what was not
 // given yet can't be read. Nothing can be appended. It has one follower, and any number of readers.
 type Playback struct {
 	events.Ledger
-	base events.Revision
-	wait func(ctx context.Context, stored time.Time) error
+	play Player
 
 	mu     sync.Mutex
 	at     events.Revision
 	stored time.Time
 }
 
-// NewPlayback plays a recording that begins after base. wait returns when the event that was stored at a time may pass, or with an error to end.
-func NewPlayback(recorded events.Ledger, base events.Revision, baseTime time.Time, wait func(ctx context.Context, stored time.Time) error) *Playback {
-	return &Playback{Ledger: recorded, base: base, wait: wait, at: base, stored: baseTime}
+// Player shows each of the events when its time has come, in order, until one of them, show or ctx gives an error.
+type Player func(ctx context.Context, all iter.Seq2[events.Event, error], show func(events.Event) error) error
+
+// NewPlayback plays a recording that begins after base.
+func NewPlayback(recorded events.Ledger, base events.Revision, baseTime time.Time, play Player) *Playback {
+	return &Playback{Ledger: recorded, play: play, at: base, stored: baseTime}
 }
 
 // Follow plays the recording to deliver: first the state before it, then event by event. After the last it waits for ctx to end.
@@ -36,25 +38,32 @@ func (p *Playback) Follow(ctx context.Context, start events.Start, deliver func(
 			return err
 		}
 	}
-	end, _, err := p.Ledger.Last(ctx)
+	err := p.play(ctx, p.after(ctx, from), func(e events.Event) error {
+		p.move(e.Revision, e.Stored)
+		return deliver(events.Batch{Events: []events.Event{e}, Revision: e.Revision, Loaded: true})
+	})
 	if err != nil {
 		return err
 	}
-	if from < end {
-		var failed error
-		err = p.Ledger.Read(ctx, events.Query{From: from + 1}, func(e events.Event) bool {
-			if failed = p.wait(ctx, e.Stored); failed == nil {
-				p.move(e.Revision, e.Stored)
-				failed = deliver(events.Batch{Events: []events.Event{e}, Revision: e.Revision, Loaded: true})
-			}
-			return failed == nil
-		})
-		if err = cmp.Or(failed, err); err != nil {
-			return err
-		}
-	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// after gives the recorded events after a revision.
+func (p *Playback) after(ctx context.Context, revision events.Revision) iter.Seq2[events.Event, error] {
+	return func(yield func(events.Event, error) bool) {
+		end, _, err := p.Ledger.Last(ctx)
+		more := true
+		if err == nil && revision < end {
+			err = p.Ledger.Read(ctx, events.Query{From: revision + 1}, func(e events.Event) bool {
+				more = yield(e, nil)
+				return more
+			})
+		}
+		if err != nil && more {
+			yield(events.Event{}, err)
+		}
+	}
 }
 
 // present delivers the state at a revision.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -130,15 +131,22 @@ func TestPlaybackGivesEachEventWhenItMayPass(t *testing.T) {
 	beneath, _ := record(t, registry, count)
 	r, _ := write(t, beneath, recording.Options{From: base + 1})
 	gate, asked := make(chan struct{}), make(chan time.Time)
-	p := recording.NewPlayback(segment.NewLedger(r), base, r.Header().BaseTime, func(ctx context.Context, stored time.Time) error {
-		asked <- stored
-		select {
-		case <-gate:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
+	play := func(ctx context.Context, all iter.Seq2[events.Event, error], show func(events.Event) error) error {
+		for e, err := range all {
+			require.NoError(t, err)
+			asked <- e.Stored
+			select {
+			case <-gate:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if err := show(e); err != nil {
+				return err
+			}
 		}
-	})
+		return nil
+	}
+	p := recording.NewPlayback(segment.NewLedger(r), base, r.Header().BaseTime, play)
 	view, err := events.OpenView(t.Context(), p, registry)
 	require.NoError(t, err)
 	require.EqualValues(t, base, view.State().Revision())

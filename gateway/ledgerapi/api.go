@@ -39,6 +39,7 @@ type API struct {
 
 	Recorder *Recorder                        // nil: no exports
 	Witness  Witness                          // nil: no proofs
+	Archive  Archive                          // nil: there is none
 	Actor    func(ctx context.Context) string // who makes a request
 
 	// Explain tells what a pod that waits for a node waits for, and what would make it fit, as JSON; nil if it doesn't wait. Nil: nobody can tell.

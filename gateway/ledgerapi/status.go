@@ -1,9 +1,14 @@
 package ledgerapi
 
 import (
+	"cmp"
+	"context"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/wakehq/wake/events/archive"
+	"github.com/wakehq/wake/events/trust"
 )
 
 // Status tells how the ledger is doing.
@@ -12,6 +17,28 @@ type Status struct {
 	Failing       string     `json:"failing,omitempty"` // why the ledger can't be written or followed right now
 	SetAsideCount int        `json:"setAsideCount"`
 	SetAside      []SetAside `json:"setAside,omitempty"` // the newest
+	Hash          string     `json:"hash,omitempty"`     // of the state at Revision, if asked for with ?hash=1
+
+	Witness *trust.Status  `json:"witness,omitempty"`
+	Archive *ArchiveStatus `json:"archive,omitempty"`
+}
+
+// Archive tells how an archive is doing.
+type Archive interface {
+	Status(ctx context.Context) (archive.Status, error)
+}
+
+// ArchiveStatus is what an archive holds.
+type ArchiveStatus struct {
+	Where         string  `json:"where"`
+	Segments      int     `json:"segments"`
+	First         uint64  `json:"first"`
+	Last          uint64  `json:"last"`
+	Bytes         int64   `json:"bytes"`
+	BytesPerEvent float64 `json:"bytesPerEvent"`
+	Snapshot      uint64  `json:"snapshot"`          // the newest
+	Trimmed       uint64  `json:"trimmed"`           // up to here events are in the archive alone
+	Failing       string  `json:"failing,omitempty"` // why it can't be kept right now
 }
 
 // SetAside is an event that this wake could not understand.
@@ -36,5 +63,26 @@ func (a *API) status(c echo.Context) error {
 	for _, aside := range v.SetAside {
 		s.SetAside = append(s.SetAside, SetAside(aside))
 	}
+	if c.QueryParam("hash") != "" {
+		state := a.View.State()
+		s.Revision, s.Hash = state.Revision(), state.Hash()
+	}
+	if a.Witness != nil {
+		seen := a.Witness.Status()
+		s.Witness = &seen
+	}
+	if a.Archive != nil {
+		s.Archive = a.archiveStatus(c.Request().Context())
+	}
 	return c.JSON(http.StatusOK, s)
+}
+
+func (a *API) archiveStatus(ctx context.Context) *ArchiveStatus {
+	has, err := a.Archive.Status(ctx)
+	s := &ArchiveStatus{Where: has.Where, Segments: has.Segments, First: has.First, Last: has.Last, Bytes: has.Bytes, BytesPerEvent: has.BytesPerEvent,
+		Snapshot: has.Snapshot, Trimmed: has.Trimmed}
+	if err = cmp.Or(err, has.Failed); err != nil {
+		s.Failing = err.Error()
+	}
+	return s
 }

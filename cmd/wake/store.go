@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/wakehq/wake/events/archive"
+	"github.com/wakehq/wake/events/broker"
+	"github.com/wakehq/wake/events/jetstream"
+	"github.com/wakehq/wake/gateway/pki"
+)
+
+// retention is what stays where, for how long.
+type retention struct {
+	keepEvents uint64        // in the stream; 0 is no limit
+	keepFor    time.Duration // in the stream; 0 is no limit
+	thinAfter  time.Duration // superseded status in the archive; 0 is for good
+}
+
+// storeOptions say how a cluster's ledger is kept.
+type storeOptions struct {
+	identity   identity
+	deciders   map[string]string // how they are set up, for the archive
+	syncAlways bool
+	retention  retention
+	log        *slog.Logger
+}
+
+// store is a cluster's ledger in its files: the broker with the stream, and the archive. Secrets in it are sealed.
+type store struct {
+	broker   *broker.Broker
+	stream   *jetstream.Ledger
+	archive  *archive.Archive
+	archived *archive.Ledger // stream and archive as one
+	closers  []func() error
+}
+
+// openStore opens a cluster's ledger, which the caller closes even after an error.
+func openStore(ctx context.Context, place *location, o storeOptions) (*store, error) {
+	s := &store{}
+	var err error
+	if s.broker, err = broker.Start(broker.Config{Dir: place.broker(), SyncAlways: o.syncAlways, Log: o.log}); err != nil {
+		return s, err
+	}
+	s.closers = append(s.closers, s.broker.Close)
+	conn, err := s.broker.Ledger()
+	if err != nil {
+		return s, err
+	}
+	s.closers = append(s.closers, func() error { conn.Close(); return nil })
+	if s.stream, err = jetstream.Open(ctx, conn, jetstream.Config{}); err != nil {
+		return s, err
+	}
+	s.closers = append(s.closers, s.stream.Close)
+	dir, err := archive.OpenDir(place.archive(o.identity))
+	if err != nil {
+		return s, err
+	}
+	if s.archive, err = archive.Open(ctx, dir, archive.Config{Cluster: o.identity.ID, Deciders: o.deciders, KeepEvents: o.retention.keepEvents, KeepFor: o.retention.keepFor,
+		ThinAfter: o.retention.thinAfter}); err != nil {
+		return s, err
+	}
+	s.archived, err = archive.NewLedger(ctx, s.stream, s.archive)
+	return s, err
+}
+
+func (s *store) close() error {
+	var failed error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		failed = errors.Join(failed, s.closers[i]())
+	}
+	s.closers = nil
+	return failed
+}
+
+// check refuses limits that can't be meant.
+func (r retention) check() error {
+	for flag, d := range map[string]time.Duration{"keep-for": r.keepFor, "thin-after": r.thinAfter} {
+		if d < 0 {
+			return fmt.Errorf("--%s %s: the past does not lie ahead; 0 sets no limit", flag, d)
+		}
+	}
+	return nil
+}
+
+// deciding says how the deciders of a cluster of this identity are set up.
+func (id identity) deciding(authority *pki.Authority) (deciding, error) {
+	return decidingOf(map[string]string{settingServices: id.ServiceCIDR, settingAuthority: string(authority.CertificatePEM())})
+}
