@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -12,176 +13,241 @@ import (
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
 
+	"github.com/wakehq/wake/events/timetravel"
 	"github.com/wakehq/wake/gateway/ledgerapi"
-	"github.com/wakehq/wake/schemas/fielddiff"
 )
 
+// diffOptions are the filters of "wake diff", and how it shows what differs.
+type diffOptions struct {
+	namespace, labels, output string
+	status, patch, all        bool
+}
+
 func diffCommand(place *location) *cobra.Command {
-	var namespace string
-	var status bool
+	o := &diffOptions{}
 	c := &cobra.Command{
-		Use:   "diff <from> [<to>] [<kind>/<name>]",
+		Use:   "diff <from> [<to>] [<kind>/<name> | <kind>[,<kind>…]]",
 		Short: "Show what changed in the cluster between two moments, field by field",
-		Long:  "Show what changed in the cluster between two moments, field by field. A moment is " + momentForms + ".\nWithout <to>, up to now.",
+		Long: `Show what changed in the cluster between two moments, object by object and field by field, and who changed it. What counts is the net effect: what changed and
+changed back is only counted. Without <to>, up to now; <from>..<to> is understood too.
+
+  + created   - deleted   ~ changed   ± created and deleted in between, or replaced by another of that name
+
+A moment is ` + momentForms + `.`,
 		Example: `  wake diff -10m
-  wake diff 1042 1100
-  wake diff 10:00 10:05 deployment/web`,
-		Args:               cobra.RangeArgs(1, 3),
-		DisableFlagParsing: false,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			query, err := diffQuery(args, namespace)
-			if err != nil {
-				return err
-			}
-			client, err := place.ledgerClient()
-			if err != nil {
-				return err
-			}
-			spans := newSpans()
-			if err := client.events(cmd.Context(), "events", query, spans.add); err != nil {
-				return err
-			}
-			return spans.print(cmd.OutOrStdout(), status)
-		},
+  wake diff 1042 1100 -n shop
+  wake diff 10:00 10:05 deployment/web --status
+  wake diff before event 1042 pods -l app=web`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, place, args) },
 	}
-	c.Flags().StringVarP(&namespace, "namespace", "n", "", "only objects in this namespace")
-	c.Flags().BoolVar(&status, "status", false, "show the status fields that changed too")
+	f := c.Flags()
+	f.StringVarP(&o.namespace, "namespace", "n", "", "only objects in this namespace")
+	f.StringVarP(&o.labels, "selector", "l", "", "only objects with these labels at one of the moments, as in app=web")
+	f.BoolVar(&o.status, "status", false, "show the status fields that changed too")
+	f.BoolVarP(&o.patch, "patch", "p", false, "show what created objects hold")
+	f.BoolVar(&o.all, "all", false, "show objects that the cluster derives from others too: endpoints, addresses, leases")
+	outputFlag(c, &o.output, "one document: from, to, summary, objects (ref, verb, events, fields)")
 	return c
 }
 
-// diffQuery asks for the events after the first moment up to the second.
-func diffQuery(args []string, namespace string) (url.Values, error) {
-	q := url.Values{"objects": {"1"}}
-	if namespace != "" {
-		q.Set("namespace", namespace)
+// diffAnswer is what -o json and yaml give.
+type diffAnswer struct {
+	ledgerapi.Between
+	Summary map[string]int          `json:"summary"` // by verb
+	Objects []*ledgerapi.ObjectDiff `json:"objects"`
+}
+
+func (o *diffOptions) run(cmd *cobra.Command, place *location, args []string) error {
+	if err := checkOutput(o.output); err != nil {
+		return err
 	}
-	if last := args[len(args)-1]; len(args) > 1 && strings.Contains(last, "/") {
-		r, err := parseObject([]string{last}, namespace)
+	query, err := o.query(args, time.Now())
+	if err != nil {
+		return err
+	}
+	client, err := place.ledgerClient()
+	if err != nil {
+		return err
+	}
+	answer := diffAnswer{Summary: map[string]int{}, Objects: []*ledgerapi.ObjectDiff{}}
+	first := true
+	if _, err := lines(cmd.Context(), client, "diff", query, func(line json.RawMessage) error {
+		if first {
+			first = false
+			return json.Unmarshal(line, &answer.Between)
+		}
+		object := &ledgerapi.ObjectDiff{}
+		answer.Objects = append(answer.Objects, object)
+		err := json.Unmarshal(line, object)
+		answer.Summary[object.Verb]++
+		return err
+	}); err != nil {
+		return err
+	}
+	if o.output != "" {
+		return writeValue(cmd.OutOrStdout(), o.output, answer)
+	}
+	return o.print(cmd.OutOrStdout(), &answer, time.Now())
+}
+
+// query reads the moments and what follows them.
+func (o *diffOptions) query(args []string, now time.Time) (url.Values, error) {
+	q := url.Values{}
+	if from, to, ok := strings.Cut(args[0], ".."); ok && from != "" {
+		args = append([]string{from, to}, args[1:]...)
+		if to == "" {
+			args = append(args[:1], args[2:]...)
+		}
+	}
+	from, rest, err := leadingMoment(args, now)
+	if err != nil {
+		return nil, err
+	}
+	q.Set("from", from)
+	if len(rest) > 0 {
+		to, after, err := leadingMoment(rest, now)
+		var none *timetravel.MomentError
+		switch {
+		case err == nil:
+			q.Set("to", to)
+			rest = after
+		case !errors.As(err, &none):
+			return nil, err
+		}
+	}
+	for name, value := range map[string]string{"namespace": o.namespace, "label": o.labels} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	q.Set("status", strconv.FormatBool(o.status))
+	switch {
+	case len(rest) == 1 && !strings.Contains(rest[0], "/"):
+		if !isKinds(rest[0]) {
+			return nil, fmt.Errorf("%q is neither a moment nor a kind of object: after the moments comes what to compare, as in deployment/web or pods", rest[0])
+		}
+		q.Set("kind", rest[0])
+	case len(rest) > 0:
+		r, err := parseObject(rest, o.namespace)
 		if err != nil {
 			return nil, err
 		}
 		q.Set("ref", r.String())
-		args = args[:len(args)-1]
-	}
-	for i, names := range [...][2]string{{"since", "from"}, {"until", "to"}} {
-		if i >= len(args) {
-			break
-		}
-		moment, err := parseMoment(args[i], time.Now())
-		if err != nil {
-			return nil, err
-		}
-		revision, err := strconv.ParseUint(moment, 10, 64)
-		switch {
-		case err != nil:
-			q.Set(names[0], moment)
-		case i == 0:
-			q.Set(names[1], strconv.FormatUint(revision+1, 10))
-		default:
-			q.Set(names[1], moment)
-		}
 	}
 	return q, nil
 }
 
-// span is what happened to one object between the two moments.
-type span struct {
-	ref           ledgerapi.Ref
-	before, after json.RawMessage
-	last          event
+var diffMarks = map[string]struct {
+	mark  string
+	color *color.Color
+	words string
+}{
+	ledgerapi.VerbCreated:  {"+", green, ""},
+	ledgerapi.VerbDeleted:  {"-", red, ""},
+	ledgerapi.VerbChanged:  {"~", yellow, ""},
+	ledgerapi.VerbReplaced: {"±", yellow, "deleted and created anew"},
+	ledgerapi.VerbPassed:   {"±", faint, "created and deleted in between"},
 }
 
-type spans struct {
-	byRef map[ledgerapi.Ref]*span
-	order []ledgerapi.Ref
-}
-
-func newSpans() *spans { return &spans{byRef: map[ledgerapi.Ref]*span{}} }
-
-func (s *spans) add(e event) error {
-	known, ok := s.byRef[e.Ref]
-	if !ok {
-		known = &span{ref: e.Ref, before: e.Before}
-		s.byRef[e.Ref] = known
-		s.order = append(s.order, e.Ref)
-	}
-	known.after, known.last = e.Object, e
-	return nil
-}
-
-func (s *spans) print(out io.Writer, status bool) error {
-	shown := 0
-	for _, r := range s.order {
-		lines, err := s.byRef[r].describe(status)
-		if err != nil {
-			return err
-		}
-		for _, line := range lines {
-			if _, err := fmt.Fprintln(out, line); err != nil {
-				return err
+func (o *diffOptions) print(out io.Writer, a *diffAnswer, now time.Time) error {
+	counts, derived := map[string]int{}, 0
+	width := 0
+	var shown []*ledgerapi.ObjectDiff
+	for _, d := range a.Objects {
+		_, listed := diffMarks[d.Verb]
+		if d.Derived && !o.all {
+			if listed {
+				derived++
 			}
-		}
-		shown += len(lines)
-	}
-	if shown == 0 {
-		_, err := fmt.Fprintln(out, "Nothing changed.")
-		return err
-	}
-	return nil
-}
-
-// describe words one object's difference; nothing if there is none to show.
-func (s *span) describe(status bool) ([]string, error) {
-	absent := func(object json.RawMessage) bool { return len(object) == 0 || string(object) == "null" }
-	who := color.New(color.Faint).Sprintf("  event %d by %s", s.last.Revision, s.last.Actor)
-	switch {
-	case absent(s.before) && absent(s.after):
-		return nil, nil
-	case absent(s.before):
-		return []string{color.New(color.FgGreen).Sprint("+ "+short(s.ref)) + who}, nil
-	case absent(s.after):
-		return []string{color.New(color.FgRed).Sprint("- "+short(s.ref)) + who}, nil
-	}
-	var before, after map[string]any
-	if err := json.Unmarshal(s.before, &before); err != nil {
-		return nil, fmt.Errorf("%s before: %w", short(s.ref), err)
-	}
-	if err := json.Unmarshal(s.after, &after); err != nil {
-		return nil, fmt.Errorf("%s after: %w", short(s.ref), err)
-	}
-	var lines []string
-	for _, d := range fielddiff.Compare(before, after) {
-		if bookkeeping(d.Path) || !status && strings.HasPrefix(d.Path, "status.") {
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("    %s: %s → %s", d.Path, plain(d.Before), plain(d.After)))
-	}
-	if len(lines) == 0 {
-		return nil, nil
-	}
-	return append([]string{color.New(color.FgYellow).Sprint("~ "+short(s.ref)) + who}, lines...), nil
-}
-
-// bookkeeping are the fields that change with every write and say nothing of themselves.
-func bookkeeping(path string) bool {
-	for _, prefix := range []string{"metadata.resourceVersion", "metadata.managedFields", "metadata.generation", `metadata.annotations["kubectl.kubernetes.io/last-applied-configuration"]`} {
-		if strings.HasPrefix(path, prefix) {
-			return true
+		counts[d.Verb]++
+		if listed {
+			shown = append(shown, d)
+			width = max(width, len(short(d.Ref)))
 		}
 	}
-	return false
+	var b strings.Builder
+	for _, d := range shown {
+		o.object(&b, d, min(width, widestPath))
+	}
+	b.WriteString(diffSummary(a, counts, now))
+	if derived > 0 {
+		b.WriteString(faint.Sprintf("%s (endpoints, addresses, leases) left out: --all shows them.\n", count(derived, "derived object", "derived objects")))
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
 }
 
-func plain(v any) string {
-	if v == nil {
-		return "(none)"
+// object words one object's difference.
+func (o *diffOptions) object(b *strings.Builder, d *ledgerapi.ObjectDiff, width int) {
+	m := diffMarks[d.Verb]
+	title := m.color.Sprintf("%s %-*s", m.mark, width, short(d.Ref))
+	if m.words != "" {
+		title += "  " + m.words
 	}
-	if text, ok := v.(string); ok {
-		return text
+	fmt.Fprintf(b, "%s  %s\n", title, faint.Sprint(whoChanged(d.Events)))
+	if d.Verb == ledgerapi.VerbCreated && !o.patch {
+		return
 	}
-	text, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Sprint(v)
+	for _, l := range patchLines(d.Fields) {
+		fmt.Fprintf(b, "    %s\n", l)
 	}
-	return string(text)
+}
+
+// namedEvents is how many events of an actor are named by their number.
+const namedEvents = 4
+
+// whoChanged names all who contributed, in the order in which they first did: "3 changes by user:ada (1042), service:replication (1043, 1050)".
+func whoChanged(list []ledgerapi.DiffEvent) string {
+	var actors []string
+	revisions := map[string][]string{}
+	for _, e := range list {
+		if revisions[e.Actor] == nil {
+			actors = append(actors, e.Actor)
+		}
+		revisions[e.Actor] = append(revisions[e.Actor], strconv.FormatUint(e.Revision, 10))
+	}
+	for i, actor := range actors {
+		named := revisions[actor]
+		if more := len(named) - namedEvents; more > 1 {
+			named = append(named[:namedEvents-1:namedEvents-1], "… "+named[len(named)-1])
+		}
+		actors[i] = fmt.Sprintf("%s (%s)", actor, strings.Join(named, ", "))
+	}
+	switch len(list) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("by %s, event %d", list[0].Actor, list[0].Revision)
+	}
+	return fmt.Sprintf("%d changes by %s", len(list), strings.Join(actors, ", "))
+}
+
+// diffSummary counts what became of the objects, and says between when.
+func diffSummary(a *diffAnswer, counts map[string]int, now time.Time) string {
+	var parts []string
+	for _, part := range []struct{ verb, words string }{{ledgerapi.VerbCreated, "created"}, {ledgerapi.VerbChanged, "changed"}, {ledgerapi.VerbReplaced, "replaced"},
+		{ledgerapi.VerbDeleted, "deleted"}, {ledgerapi.VerbPassed, "created and deleted"}, {ledgerapi.VerbReverted, "changed and changed back"}} {
+		if counts[part.verb] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[part.verb], part.words))
+		}
+	}
+	between := fmt.Sprintf("between %s and %s", momentWords(a.From, now, "revision "), momentWords(a.To, now, ""))
+	text := "No changes " + between
+	if len(parts) > 0 {
+		text = strings.Join(parts, ", ") + " " + between
+	}
+	if observed := counts[ledgerapi.VerbObserved]; observed > 0 {
+		text += fmt.Sprintf("; %s only in status (--status shows it)", count(observed, "object changed", "objects changed"))
+	}
+	return bold.Sprint(text) + "\n"
+}
+
+func momentWords(m ledgerapi.Moment, now time.Time, prefix string) string {
+	if m.Time.IsZero() {
+		return fmt.Sprintf("the beginning (%s%d)", prefix, m.Revision)
+	}
+	return fmt.Sprintf("%s (%s%d)", clockTime(m.Time, now), prefix, m.Revision)
 }

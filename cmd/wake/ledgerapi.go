@@ -55,6 +55,15 @@ func (l *location) ledgerClient() (*ledgerClient, error) {
 
 // get asks for path and returns the body of a 200 answer; any other becomes the error that its Status states.
 func (c *ledgerClient) get(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
+	response, err := c.ask(ctx, path, query)
+	if err != nil {
+		return nil, err
+	}
+	return response.Body, nil
+}
+
+// ask is get with the answer's headers.
+func (c *ledgerClient) ask(ctx context.Context, path string, query url.Values) (*http.Response, error) {
 	u := c.base + path
 	if len(query) > 0 {
 		u += "?" + query.Encode()
@@ -68,7 +77,7 @@ func (c *ledgerClient) get(ctx context.Context, path string, query url.Values) (
 		return nil, fmt.Errorf("asking the cluster: %w", err)
 	}
 	if response.StatusCode == http.StatusOK {
-		return response.Body, nil
+		return response, nil
 	}
 	defer func() { _ = response.Body.Close() }()
 	var status metav1.Status
@@ -79,24 +88,31 @@ func (c *ledgerClient) get(ctx context.Context, path string, query url.Values) (
 	return nil, fmt.Errorf("%s: %s", response.Status, strings.TrimSpace(string(body)))
 }
 
-// events calls yield with each event of the answer, until yield fails or the answer ends.
-func (c *ledgerClient) events(ctx context.Context, path string, query url.Values, yield func(event) error) error {
-	body, err := c.get(ctx, path, query)
+// events calls yield with each event of the answer, until yield fails or the answer ends, and returns the answer's trailer.
+func (c *ledgerClient) events(ctx context.Context, path string, query url.Values, yield func(event) error) (http.Header, error) {
+	return lines(ctx, c, path, query, yield)
+}
+
+// lines calls yield with each value of an answer of one value per line, until yield fails or the answer ends, and returns the answer's trailer.
+func lines[T any](ctx context.Context, c *ledgerClient, path string, query url.Values, yield func(T) error) (http.Header, error) {
+	response, err := c.ask(ctx, path, query)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { _ = body.Close() }()
-	decoder := json.NewDecoder(body)
+	defer func() { _ = response.Body.Close() }()
+	decoder := json.NewDecoder(response.Body)
 	for {
-		var e event
-		switch err := decoder.Decode(&e); {
+		var value T
+		switch err := decoder.Decode(&value); {
 		case errors.Is(err, io.EOF):
-			return nil
+			return response.Trailer, nil
+		case err != nil && ctx.Err() != nil:
+			return nil, ctx.Err()
 		case err != nil:
-			return fmt.Errorf("reading the ledger's answer: %w", err)
+			return nil, fmt.Errorf("reading the ledger's answer: %w", err)
 		}
-		if err := yield(e); err != nil {
-			return err
+		if err := yield(value); err != nil {
+			return nil, err
 		}
 	}
 }

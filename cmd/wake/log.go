@@ -1,120 +1,193 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
+
+	"github.com/wakehq/wake/events"
 )
 
-// logOptions are the filters of "wake log".
+// logOptions are the filters of "wake log", and how it shows what passes them.
 type logOptions struct {
-	namespace, actor, eventType, since, until, output string
-	from, to                                          uint64
+	namespace, labels, since, until, from, to, output string
+	actors, kinds, types, paths                       []string
+	chain                                             uint64
 	tail                                              int
-	follow, notes                                     bool
+	follow, all, patch, stat, notes                   bool
 }
 
 func logCommand(place *location) *cobra.Command {
 	o := &logOptions{}
 	c := &cobra.Command{
-		Use:   "log [<kind>/<name>]",
-		Short: "Show what happened: each event, who did it, what caused it",
-		Example: `  wake log                                  everything the ledger holds
-  wake log deployment/web -f                one object, and what happens to it next
-  wake log --actor user:kubernetes-admin    what a person did
-  wake log --since -10m --type PodBound     the placements of the last ten minutes`,
+		Use:   "log [<kind>/<name> | <kind>[,<kind>…] | <event>]",
+		Short: "Show what happened: each change, who made it, what caused it",
+		Long: `Show what happened, oldest first: each change, who made it, what caused it.
+
+Routine events, by which the cluster only keeps up with itself (counts of replicas, lists of endpoints, a node's steps until a container runs), are left out unless
+--all, --type or --path asks for them. On a terminal, without any bound, the newest ` + strconv.Itoa(defaultTail) + ` events are shown; --tail 0 shows all.
+
+Moments (--since, --until) are ` + momentForms + `.`,
+		Example: `  wake log deployment/web -p                one object, with each change as a field diff
+  wake log --path spec.template -n shop     everything that touched a pod template (lists: containers.image, containers[web].image)
+  wake log --actor ada --since -1h          what a person did in the last hour
+  wake log pods --type PodBound             the placements
+  wake log --chain 1042                     everything that has the same first cause as event 1042
+  wake log 1042                             that event, with what it changed
+  wake log -f                               what happens next`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, place, args) },
 	}
-	f := c.Flags()
-	f.StringVarP(&o.namespace, "namespace", "n", "", "only events in this namespace")
-	f.StringVar(&o.actor, "actor", "", "only what this actor did: user:<name>, service:<name>, node:<name>")
-	f.StringVar(&o.eventType, "type", "", "only events of this type, as in PodBound")
-	f.StringVar(&o.since, "since", "", "only what happened since then: "+momentForms)
-	f.StringVar(&o.until, "until", "", "only what happened until then")
-	f.Uint64Var(&o.from, "from", 0, "only from this revision on")
-	f.Uint64Var(&o.to, "to", 0, "only up to this revision")
-	f.IntVar(&o.tail, "tail", 0, "only the last so many events (0: all)")
-	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what happens next, until Ctrl-C")
-	f.BoolVar(&o.notes, "notes", false, "show each event's message too")
-	f.StringVarP(&o.output, "output", "o", "", "json: one event per line, complete")
+	o.flags(c)
 	return c
 }
 
+func (o *logOptions) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVarP(&o.namespace, "namespace", "n", "", "only events in this namespace")
+	f.StringVarP(&o.labels, "selector", "l", "", "only events of objects with these labels, as in app=web")
+	f.StringSliceVar(&o.actors, "actor", nil, "only what this actor did: user:<name>, service:<name>, node:<name>; the name or the first word suffices")
+	f.StringSliceVar(&o.kinds, "kind", nil, "only events of objects of this kind, as in deployments")
+	f.StringSliceVar(&o.types, "type", nil, "only events of this type, as in PodBound; * stands for anything")
+	f.StringArrayVar(&o.paths, "path", nil, "only what changed this field or one below it, as in spec.template")
+	f.StringVar(&o.since, "since", "", "only what happened since that moment")
+	f.StringVar(&o.until, "until", "", "only what happened until that moment")
+	f.StringVar(&o.from, "from", "", "only from this event on")
+	f.StringVar(&o.to, "to", "", "only up to this event")
+	f.IntVar(&o.tail, "tail", 0, "only the last so many events (0: all)")
+	f.Uint64Var(&o.chain, "chain", 0, "only what has the same first cause as this event")
+	f.Uint64Var(&o.chain, "correlation", 0, "the same as --chain")
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what happens next, until Ctrl-C")
+	f.BoolVar(&o.all, "all", false, "routine events too")
+	f.BoolVarP(&o.patch, "patch", "p", false, "show what each event changed, field by field")
+	f.BoolVar(&o.stat, "stat", false, "show how many fields each event changed: + added, ~ changed, - removed")
+	f.BoolVar(&o.notes, "notes", false, "show each event's message too; those of warnings are shown anyway")
+	outputFlag(c, &o.output, "an event per line or document, complete (with -p also the fields changed: path, before, after)")
+}
+
+// defaultTail is how many events are shown on a terminal when nothing bounds them.
+const defaultTail = 200
+
 func (o *logOptions) run(cmd *cobra.Command, place *location, args []string) error {
-	query, err := o.query(args)
+	out := cmd.OutOrStdout()
+	query, err := o.query(args, time.Now())
 	if err != nil {
 		return err
+	}
+	bounded := len(args) > 0 || cmd.Flags().Changed("tail") || o.since != "" || o.until != "" || o.from != "" || o.to != "" || o.chain != 0
+	if !bounded && o.output == "" && onTerminal(out) {
+		query.Set("tail", strconv.Itoa(defaultTail))
 	}
 	client, err := place.ledgerClient()
 	if err != nil {
 		return err
 	}
-	p := &eventPrinter{out: cmd.OutOrStdout(), json: o.output == "json", notes: o.notes}
-	if err := client.events(cmd.Context(), "events", query, p.print); err != nil {
+	p := &eventPrinter{out: out, format: o.output, notes: o.notes, patch: o.patch, stat: o.stat, now: time.Now()}
+	trailer, err := client.events(cmd.Context(), "events", query, p.print)
+	if err != nil {
 		return err
 	}
-	if p.printed == 0 && !p.json {
-		fmt.Fprintln(cmd.ErrOrStderr(), "No events match.")
+	if o.output == "" {
+		leftOut, _ := strconv.Atoi(trailer.Get("Wake-Left-Out"))
+		p.sum(cmd.ErrOrStderr(), leftOut, query.Get("tail") != "")
 	}
 	return nil
 }
 
-func (o *logOptions) query(args []string) (url.Values, error) {
-	if o.output != "" && o.output != "json" {
-		return nil, fmt.Errorf("--output %s: only json is known", o.output)
+func (o *logOptions) query(args []string, now time.Time) (url.Values, error) {
+	if err := checkOutput(o.output); err != nil {
+		return nil, err
 	}
 	q := url.Values{}
-	set := func(name, value string) {
-		if value != "" && value != "0" {
+	if err := o.subject(args, q); err != nil {
+		return nil, err
+	}
+	for name, value := range map[string]string{"namespace": o.namespace, "label": o.labels} {
+		if value != "" {
 			q.Set(name, value)
 		}
 	}
-	if len(args) > 0 {
-		r, err := parseObject(args, o.namespace)
-		if err != nil {
-			return nil, err
+	for name, values := range map[string][]string{"actor": o.actors, "type": o.types, "path": o.paths, "kind": o.kinds} {
+		for _, value := range values {
+			q.Add(name, value)
 		}
-		q.Set("ref", r.String())
 	}
-	set("namespace", o.namespace)
-	set("actor", o.actor)
-	set("type", o.eventType)
-	set("from", strconv.FormatUint(o.from, 10))
-	set("to", strconv.FormatUint(o.to, 10))
-	set("tail", strconv.Itoa(o.tail))
-	if o.follow {
-		q.Set("follow", "true")
+	if o.chain != 0 {
+		q.Set("chain", strconv.FormatUint(o.chain, 10))
 	}
-	for _, bound := range []struct{ flag, value, asRevision string }{{"since", o.since, "from"}, {"until", o.until, "to"}} {
+	if o.tail > 0 {
+		q.Set("tail", strconv.Itoa(o.tail))
+	}
+	for name, set := range map[string]bool{"follow": o.follow, "changes": o.patch || o.stat,
+		"notable": !o.all && len(o.types) == 0 && len(o.paths) == 0 && q.Get("from") == ""} {
+		if set {
+			q.Set(name, "true")
+		}
+	}
+	return q, o.bounds(q, now)
+}
+
+// subject reads which object, kinds or event args mean.
+func (o *logOptions) subject(args []string, q url.Values) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if revision, ok := parseEvent(args); ok {
+		text := strconv.FormatUint(revision, 10)
+		q.Set("from", text)
+		q.Set("to", text)
+		o.patch = !o.stat
+		o.notes = true
+		return nil
+	}
+	if len(args) == 1 && !strings.Contains(args[0], "/") && isKinds(args[0]) {
+		q.Add("kind", args[0])
+		return nil
+	}
+	r, err := parseObject(args, o.namespace)
+	if err != nil {
+		return err
+	}
+	q.Set("ref", r.String())
+	return nil
+}
+
+// bounds reads the moments between which events are asked for.
+func (o *logOptions) bounds(q url.Values, now time.Time) error {
+	for _, bound := range []struct{ flag, value, parameter, asRevision string }{
+		{"from", o.from, "since", "from"}, {"to", o.to, "until", "to"}, {"since", o.since, "since", "from"}, {"until", o.until, "until", "to"}} {
 		if bound.value == "" {
 			continue
 		}
-		moment, err := parseMoment(bound.value, time.Now())
+		moment, err := parseMoment(bound.value, now)
 		if err != nil {
-			return nil, fmt.Errorf("--%s: %w", bound.flag, err)
+			return fmt.Errorf("--%s: %w", bound.flag, err)
 		}
 		if _, err := strconv.ParseUint(moment, 10, 64); err == nil {
 			q.Set(bound.asRevision, moment)
 		} else {
-			q.Set(bound.flag, moment)
+			q.Set(bound.parameter, moment)
 		}
 	}
-	return q, nil
+	return nil
 }
 
-// eventPrinter prints events as aligned lines, a header first, or as JSON.
+// eventPrinter prints events as aligned lines, a header first and one for each new day, or as JSON or YAML.
 type eventPrinter struct {
-	out         io.Writer
-	json, notes bool
-	printed     int
+	out                io.Writer
+	format             string
+	notes, patch, stat bool
+	now                time.Time
+	printed            int
+	day                string // of the event printed last
+	total              changeCounts
 }
 
 // The widths of the columns before the last, in characters; longer values push the rest aside.
@@ -127,40 +200,81 @@ const (
 
 func (p *eventPrinter) print(e event) error {
 	p.printed++
-	if p.json {
-		return json.NewEncoder(p.out).Encode(e)
+	if p.format != "" {
+		return writeItem(p.out, p.format, e)
 	}
+	var lines []string
 	if p.printed == 1 {
-		_, err := fmt.Fprintln(p.out, color.New(color.Bold).Sprintf("%*s  %-*s  %-*s  %-*s  %s", revisionWidth, "REVISION", timeWidth, "TIME", typeWidth, "EVENT", actorWidth, "WHO", "OBJECT"))
-		if err != nil {
-			return err
+		lines = append(lines, bold.Sprintf("%*s  %-*s  %-*s  %-*s  %s", revisionWidth, "EVENT", timeWidth, "TIME", typeWidth, "WHAT", actorWidth, "WHO", "OBJECT"))
+		p.day = p.now.Format(time.DateOnly)
+	}
+	if day := e.Stored.In(p.now.Location()).Format(time.DateOnly); day != p.day {
+		p.day = day
+		lines = append(lines, faint.Sprint(day))
+	}
+	p.total.add(e.Fields)
+	lines = append(lines, p.line(e))
+	if p.patch {
+		for _, l := range patchLines(e.Fields) {
+			lines = append(lines, strings.Repeat(" ", revisionWidth+2)+l)
 		}
 	}
-	_, err := fmt.Fprintln(p.out, eventLine(e, p.notes))
+	_, err := fmt.Fprintln(p.out, strings.Join(lines, "\n"))
 	return err
 }
 
-func eventLine(e event, notes bool) string {
+func (p *eventPrinter) line(e event) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%*d  %-*s  ", revisionWidth, e.Revision, timeWidth, e.Stored.Local().Format("15:04:05.000"))
+	fmt.Fprintf(&b, "%*d  %-*s  ", revisionWidth, e.Revision, timeWidth, e.Stored.In(p.now.Location()).Format("15:04:05.000"))
 	b.WriteString(typeColor(e).Sprintf("%-*s", typeWidth, e.Type))
 	fmt.Fprintf(&b, "  %-*s  %s", actorWidth, e.Actor, short(e.Ref))
-	b.WriteString(changedWords(e.Changed))
+	if node := placedOn(e); node != "" {
+		b.WriteString(" → " + node)
+	}
+	switch {
+	case p.stat:
+		counts := changeCounts{}
+		counts.add(e.Fields)
+		b.WriteString("  " + counts.String())
+	case !p.patch:
+		b.WriteString(changedWords(e))
+	}
 	if e.Cause != 0 {
-		b.WriteString(color.New(color.Faint).Sprintf("  because of %d", e.Cause))
+		b.WriteString(faint.Sprintf("  because of %d", e.Cause))
 	}
-	if notes && e.Note != nil {
-		b.WriteString("  " + color.New(color.Italic).Sprint(e.Note.Message))
+	if e.Note != nil && (p.notes || e.Note.Warning) {
+		b.WriteString("  " + typeColor(e).Sprint(italic.Sprint(e.Note.Message)))
 	}
-	return b.String()
+	return strings.TrimRight(b.String(), " ")
 }
 
-// shownPaths is how many changed paths a line names; -o json has them all.
+// sum ends the list with what it doesn't show.
+func (p *eventPrinter) sum(out io.Writer, leftOut int, tail bool) {
+	switch {
+	case p.printed == 0 && leftOut == 0:
+		fmt.Fprintln(out, "No events match.")
+	case p.printed == 0:
+		fmt.Fprintf(out, "No events match but %s: --all shows them.\n", count(leftOut, "routine event", "routine events"))
+	case p.stat:
+		fmt.Fprintf(p.out, "%s, fields: %s\n", count(p.printed, "event", "events"), p.total)
+	}
+	switch {
+	case p.printed == 0 || !onTerminal(p.out):
+	case tail:
+		fmt.Fprintln(out, faint.Sprint("Only the newest are shown: --tail 0 shows all, --all routine events too."))
+	case leftOut > 0:
+		fmt.Fprintln(out, faint.Sprintf("%s left out: --all shows them.", count(leftOut, "routine event", "routine events")))
+	}
+}
+
+// shownPaths is how many changed paths a line names; -p and -o json have them all.
 const shownPaths = 3
 
-func changedWords(paths []string) string {
+// changedWords names the fields that an event says it changed, where its type doesn't say it all.
+func changedWords(e event) string {
+	paths := slices.DeleteFunc(slices.Clone(e.Changed), func(path string) bool { return strings.HasPrefix(path, "metadata.deletion") })
 	switch more := len(paths) - shownPaths; {
-	case len(paths) == 0:
+	case len(paths) == 0, e.Facet == events.Observed.String():
 		return ""
 	case more > 1:
 		return fmt.Sprintf("  %s and %d more", strings.Join(paths[:shownPaths], " "), more)
@@ -172,11 +286,13 @@ func changedWords(paths []string) string {
 func typeColor(e event) *color.Color {
 	switch {
 	case e.Note != nil && e.Note.Warning:
-		return color.New(color.FgYellow)
+		return yellow
 	case e.Tombstone:
-		return color.New(color.FgRed)
+		return red
 	case strings.HasPrefix(e.Actor, "user:"):
 		return color.New(color.FgCyan)
+	case e.Routine:
+		return faint
 	}
 	return color.New(color.Reset)
 }

@@ -1,103 +1,220 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
 
-	"github.com/fatih/color"
 	"github.com/spf13/cobra"
+
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/gateway/ledgerapi"
+	"github.com/wakehq/wake/schemas/fielddiff"
 )
 
 func whyCommand(place *location) *cobra.Command {
-	var namespace, output string
+	var namespace, path, at, output string
 	c := &cobra.Command{
-		Use:   "why <kind>/<name>",
-		Short: "Walk from an object back to the person or the outside fact that it comes from",
-		Example: `  wake why pod/web-7d4b9-x2x7q     from the container to the command that wanted it
-  wake why event 1042              the chain of one event of "wake log"`,
-		Args: cobra.RangeArgs(1, 2),
+		Use:   "why <kind>/<name>[.<field>] | <event>",
+		Short: "Walk from an object, a field or an event back to the person or the outside fact that it comes from",
+		Long: `Tell why something is as it is: the event that made it so, what caused that, and so on back to the person or the outside fact that began it. Each step says what
+happened, how long after its cause, what it changed, and who did it. For a pod it says why it is on its node, or what keeps it from having one; for a deleted
+object who deleted it.
+
+A moment (--at) is ` + momentForms + `.`,
+		Example: `  wake why pod/web-7d4b9-x2x7q              from the container to the command that wanted it
+  wake why deployment/web.spec.replicas     who set a field, and why
+  wake why namespace/shop                   who deleted it
+  wake why pod/web-7d4b9-x2x7q --at -1h     as of then
+  wake why 1042                             the causes of one event of "wake log"`,
+		Args: cobra.RangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			query, err := whyQuery(args, namespace, path, at, time.Now())
+			if err == nil {
+				err = checkOutput(output)
+			}
+			if err != nil {
+				return err
+			}
 			client, err := place.ledgerClient()
 			if err != nil {
 				return err
 			}
-			revision, title, err := startOfWhy(cmd, client, args, namespace)
-			if err != nil {
-				return err
-			}
-			var chain []event
-			if err := client.events(cmd.Context(), "causes/"+strconv.FormatUint(revision, 10), nil, func(e event) error {
-				chain = append(chain, e)
+			chain := []ledgerapi.Why{}
+			if _, err := lines(cmd.Context(), client, "why", query, func(step ledgerapi.Why) error {
+				chain = append(chain, step)
 				return nil
 			}); err != nil {
 				return err
 			}
-			if output == "json" {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(chain)
+			if output != "" {
+				return writeValue(cmd.OutOrStdout(), output, chain)
 			}
-			return printChain(cmd.OutOrStdout(), title, chain)
+			return printChain(cmd.OutOrStdout(), query.Get("event") == "", chain, time.Now())
 		},
 	}
 	c.Flags().StringVarP(&namespace, "namespace", "n", "", "the object's namespace")
-	c.Flags().StringVarP(&output, "output", "o", "", "json: the chain as an array of events")
+	c.Flags().StringVar(&path, "path", "", "the field that it is about, as in spec.replicas")
+	c.Flags().StringVar(&at, "at", "", "as of that moment")
+	outputFlag(c, &output, "the steps as an array, the newest first: events with fields, placement and explanation")
 	return c
 }
 
-// startOfWhy finds the event that the question is about: the named one, or the newest that says something of the object.
-func startOfWhy(cmd *cobra.Command, client *ledgerClient, args []string, namespace string) (uint64, string, error) {
-	if args[0] == "event" && len(args) == 2 {
-		if revision, err := strconv.ParseUint(args[1], 10, 64); err == nil {
-			return revision, "event " + args[1], nil
+// whyQuery understands "pod/web", "pod web", "deployment/web.spec.replicas", "deployment web spec.replicas" and the forms of events.
+func whyQuery(args []string, namespace, path, at string, now time.Time) (url.Values, error) {
+	q := url.Values{}
+	if err := setMoment(q, "at", at, now); err != nil {
+		return nil, err
+	}
+	if revision, ok := parseEvent(args); ok {
+		q.Set("event", strconv.FormatUint(revision, 10))
+		return q, nil
+	}
+	if words := len(args); words > 1 && (words == 3 || strings.Contains(args[0], "/")) {
+		path, args = args[words-1], args[:words-1]
+	}
+	// Keys in paths may hold slashes; names of kinds and objects don't.
+	if kind, rest, ok := strings.Cut(args[0], "/"); ok && len(args) == 1 {
+		if at := strings.IndexAny(rest, "[/"); at >= 0 {
+			dot := strings.LastIndexByte(rest[:at], '.')
+			for strings.Count(rest[:max(dot, 0)], ".") > 0 && !strings.HasPrefix(rest[dot:], ".spec") && !strings.HasPrefix(rest[dot:], ".metadata") {
+				dot = strings.LastIndexByte(rest[:dot], '.')
+			}
+			if dot > 0 {
+				path, args = rest[dot+1:], []string{kind + "/" + rest[:dot]}
+			}
 		}
 	}
-	object, err := parseObject(args, namespace)
+	r, err := parseObject(args, namespace)
 	if err != nil {
-		return 0, "", err
+		return nil, err
 	}
-	var newest event
-	query := url.Values{"ref": {object.String()}}
-	if err := client.events(cmd.Context(), "events", query, func(e event) error {
-		newest = e
-		return nil
-	}); err != nil {
-		return 0, "", err
+	if path != "" {
+		if _, err := fielddiff.ParsePath(path); err != nil {
+			return nil, err
+		}
+		q.Set("path", path)
 	}
-	if newest.Revision == 0 {
-		return 0, "", fmt.Errorf("the ledger knows nothing of %s: there never was one by that name", object)
-	}
-	title := short(newest.Ref)
-	if newest.Tombstone {
-		title += " (deleted)"
-	}
-	return newest.Revision, title, nil
+	q.Set("ref", r.String())
+	return q, nil
 }
 
-func printChain(out io.Writer, title string, chain []event) error {
-	if _, err := fmt.Fprintln(out, color.New(color.Bold).Sprint(title)); err != nil {
-		return err
+// printChain tells the steps as a story, from what is asked about back to what began it.
+func printChain(out io.Writer, ofObject bool, chain []ledgerapi.Why, now time.Time) error {
+	if len(chain) == 0 {
+		return nil
 	}
-	for i, e := range chain {
-		line := fmt.Sprintf("  %s  %s %s", e.Stored.Local().Format("15:04:05.000"), typeColor(e).Sprintf("%-24s", e.Type), short(e.Ref))
-		line += changedWords(e.Changed)
-		if e.Note != nil {
-			line += "  " + color.New(color.Italic).Sprint(e.Note.Message)
+	var b strings.Builder
+	b.WriteString(whyTitle(chain[0], ofObject, now) + "\n\n")
+	for i, step := range chain {
+		var cause *ledgerapi.Why
+		if i+1 < len(chain) {
+			cause = &chain[i+1]
 		}
-		prefix := "because"
-		if i == 0 {
-			prefix = "       "
+		printStep(&b, step, cause, now)
+	}
+	b.WriteString("\n" + whyEnd(chain, now) + "\n")
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+func whyTitle(first ledgerapi.Why, ofObject bool, now time.Time) string {
+	name := short(first.Ref)
+	switch {
+	case !ofObject:
+		return bold.Sprintf("Event %d", first.Revision)
+	case first.Path != "":
+		for _, f := range first.Fields {
+			if path, err := fielddiff.ParsePath(first.Path); err == nil && path.Touches(fielddiff.Difference{Path: f.Path, Before: f.Before, After: f.After}) {
+				if after, ok := scalar(f.After); ok && f.After != nil && f.Path == first.Path {
+					return bold.Sprintf("%s  %s is %s", name, first.Path, after)
+				}
+			}
 		}
-		who := fmt.Sprintf("by %s, event %d", e.Actor, e.Revision)
-		if _, err := fmt.Fprintf(out, "%s%s\n         %s\n", prefix, line, color.New(color.Faint).Sprint("              "+who)); err != nil {
-			return err
+		return bold.Sprintf("%s  %s", name, first.Path)
+	case first.Tombstone:
+		return bold.Sprint(name) + red.Sprintf(" was deleted at %s", clockTime(first.Stored, now))
+	}
+	return bold.Sprint(name)
+}
+
+// printStep tells one event, what it changed and how long after its cause it came.
+func printStep(b *strings.Builder, step ledgerapi.Why, cause *ledgerapi.Why, now time.Time) {
+	edge := "  "
+	if cause != nil {
+		edge = faint.Sprint("│ ")
+	}
+	after := ""
+	if cause != nil {
+		after = faint.Sprintf("  %s later", spanWords(step.Stored.Sub(cause.Stored)))
+	}
+	fmt.Fprintf(b, "%s %s  %s%s\n", typeColor(step.Event).Sprint("●"), typeColor(step.Event).Sprint(bold.Sprint(step.Type)), short(step.Ref), after)
+	fmt.Fprintf(b, "%s %s\n", edge, faint.Sprintf("at %s by %s, event %d", preciseTime(step.Stored, now), step.Actor, step.Revision))
+	for _, l := range stepLines(step) {
+		fmt.Fprintf(b, "%s %s\n", edge, l)
+	}
+	if cause != nil {
+		fmt.Fprintf(b, "%s %s\n", edge, faint.Sprint("because"))
+	}
+}
+
+// preciseTime is clockTime to the millisecond.
+func preciseTime(t, now time.Time) string {
+	return clockTime(t, now) + t.Format(".000")
+}
+
+// shownFields is how many lines of field changes a step shows.
+const shownFields = 8
+
+// stepLines says what a step came to: its message, its placement, the fields it changed.
+func stepLines(step ledgerapi.Why) []string {
+	var out []string
+	if n := step.Note; n != nil && n.Message != "" {
+		c := italic
+		if n.Warning {
+			c = yellow
+		}
+		out = append(out, c.Sprint(n.Message))
+	}
+	out = append(out, placementLines(step.Placement)...)
+	changed := patchLines(essential(step))
+	if more := len(changed) - shownFields; more > 1 {
+		changed = append(changed[:shownFields], faint.Sprintf("… %d more lines: wake log %d", more, step.Revision))
+	}
+	out = append(out, changed...)
+	return append(out, explanationLines(step.Explanation)...)
+}
+
+// essential returns the fields that a story tells: of a status the phase and what the conditions came to, if that changed at all.
+func essential(step ledgerapi.Why) []ledgerapi.Field {
+	var out []ledgerapi.Field
+	for _, f := range step.Fields {
+		condition := strings.HasPrefix(f.Path, "status.conditions[") && strings.HasSuffix(f.Path, "].status")
+		if condition || f.Path == "status.phase" || strings.HasSuffix(f.Path, ".restartCount") {
+			out = append(out, f)
 		}
 	}
-	if len(chain) > 0 && chain[len(chain)-1].Cause == 0 {
-		root := chain[len(chain)-1]
-		_, err := fmt.Fprintf(out, "It began with %s by %s.\n", color.New(color.Bold).Sprint(root.Type), color.New(color.Bold).Sprint(root.Actor))
-		return err
+	switch {
+	case len(step.Placement) > 0, strings.HasSuffix(step.Type, "DeletionRequested"):
+		return nil
+	case step.Facet != events.Observed.String(), len(out) == 0:
+		return step.Fields
 	}
-	return nil
+	return out
+}
+
+// whyEnd says what began it all.
+func whyEnd(chain []ledgerapi.Why, now time.Time) string {
+	root, first := chain[len(chain)-1], chain[0]
+	if root.Lost != 0 {
+		return fmt.Sprintf("It goes back further, but event %d isn't held any more.", root.Lost)
+	}
+	text := fmt.Sprintf("It began with %s of %s by %s at %s", bold.Sprint(root.Type), short(root.Ref), bold.Sprint(root.Actor), clockTime(root.Stored, now))
+	if len(chain) > 1 {
+		text += fmt.Sprintf(", %s before", spanWords(first.Stored.Sub(root.Stored)))
+	}
+	return text + "."
 }

@@ -10,6 +10,7 @@ import (
 // derived from pods. One that carries a warning is not routine.
 var RoutineTypes = []string{
 	"PodAccepted", "SandboxStarted", "ImagePullStarted", "ImagePulled", "ImageFound", "ContainerCreated", "ContainerStopRequested", "PodConditionsChanged",
+	"ImagePullBackedOff", "ContainerBackedOff",
 	"PodTerminated", "PodCounted",
 	"ReplicasCounted", "DeploymentProgressed", "DeploymentRevised", "ReplicaSetRevised", "JobProgressed", "JobStarted", "NodeStatusChanged", "NamespaceContentRemaining",
 	"EndpointSliceCreated", "EndpointSliceChanged", "EndpointSliceDeleted", "EndpointsCreated", "EndpointsChanged", "EndpointsDeleted",
