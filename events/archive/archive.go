@@ -266,6 +266,12 @@ func (a *Archive) each(ctx context.Context, from, to events.Revision, visit func
 	return nil
 }
 
+// Each calls visit with all segments, in order.
+func (a *Archive) Each(ctx context.Context, visit func(*segment.Reader) error) error {
+	first, last := a.Bounds()
+	return a.each(ctx, first, last, func(r *segment.Reader) (bool, error) { return true, visit(r) })
+}
+
 // revisionAt returns the last revision stored at or before t.
 func (a *Archive) revisionAt(ctx context.Context, t time.Time) (events.Revision, error) {
 	a.mu.Lock()
