@@ -105,7 +105,9 @@ func (o *diffOptions) query(args []string, now time.Time) (url.Values, error) {
 		return nil, err
 	}
 	q.Set("from", from)
-	if len(rest) > 0 {
+	if len(rest) > 0 && rest[0] == "now" {
+		rest = rest[1:]
+	} else if len(rest) > 0 {
 		to, after, err := leadingMoment(rest, now)
 		var none *timetravel.MomentError
 		switch {

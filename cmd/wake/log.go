@@ -96,7 +96,7 @@ func (o *logOptions) run(cmd *cobra.Command, place *location, args []string) err
 	}
 	if o.output == "" {
 		leftOut, _ := strconv.Atoi(trailer.Get("Wake-Left-Out"))
-		p.sum(cmd.ErrOrStderr(), leftOut, query.Get("tail") != "")
+		p.sum(cmd.ErrOrStderr(), leftOut, query)
 	}
 	return nil
 }
@@ -249,8 +249,11 @@ func (p *eventPrinter) line(e event) string {
 }
 
 // sum ends the list with what it doesn't show.
-func (p *eventPrinter) sum(out io.Writer, leftOut int, tail bool) {
+func (p *eventPrinter) sum(out io.Writer, leftOut int, query url.Values) {
+	tail := query.Get("tail") != ""
 	switch {
+	case p.printed == 0 && leftOut == 0 && query.Get("ref") != "":
+		fmt.Fprintf(out, "No events of %s match; -n names another namespace.\n", query.Get("ref"))
 	case p.printed == 0 && leftOut == 0:
 		fmt.Fprintln(out, "No events match.")
 	case p.printed == 0:

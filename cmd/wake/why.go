@@ -190,18 +190,40 @@ func stepLines(step ledgerapi.Why) []string {
 
 // essential returns the fields that a story tells: of a status the phase and what the conditions came to, if that changed at all.
 func essential(step ledgerapi.Why) []ledgerapi.Field {
+	switch {
+	case len(step.Placement) > 0, strings.HasSuffix(step.Type, "DeletionRequested"):
+		return nil
+	case step.Facet != events.Observed.String():
+		return step.Fields
+	}
 	var out []ledgerapi.Field
 	for _, f := range step.Fields {
 		condition := strings.HasPrefix(f.Path, "status.conditions[") && strings.HasSuffix(f.Path, "].status")
 		if condition || f.Path == "status.phase" || strings.HasSuffix(f.Path, ".restartCount") {
 			out = append(out, f)
 		}
+		out = append(out, newConditions(f)...)
 	}
-	switch {
-	case len(step.Placement) > 0, strings.HasSuffix(step.Type, "DeletionRequested"):
-		return nil
-	case step.Facet != events.Observed.String(), len(out) == 0:
+	if len(out) == 0 && step.Note == nil {
 		return step.Fields
+	}
+	return out
+}
+
+// newConditions returns what each condition came to, of a field that is a condition, or all of them, and that wasn't there before.
+func newConditions(f ledgerapi.Field) (out []ledgerapi.Field) {
+	if f.Before != nil || !strings.HasPrefix(f.Path, "status.conditions") {
+		return nil
+	}
+	switch v := f.After.(type) {
+	case map[string]any:
+		return []ledgerapi.Field{{Path: f.Path + ".status", After: v["status"]}}
+	case []any:
+		for i, name := range fielddiff.ItemNames(v) {
+			if condition, ok := v[i].(map[string]any); ok {
+				out = append(out, ledgerapi.Field{Path: f.Path + "[" + name + "].status", After: condition["status"]})
+			}
+		}
 	}
 	return out
 }
