@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"os"
 
 	"github.com/wakehq/wake/services/garbage"
 	"github.com/wakehq/wake/services/job"
@@ -51,4 +52,20 @@ func (d deciding) deciders(scheduling scheduler.Config) []runner.Decider {
 		namespace.New(d.authority),
 		node.New(),
 	}
+}
+
+// schedulerConfig reads a scheduler's configuration; no name is the default one.
+func schedulerConfig(name string) (scheduler.Config, error) {
+	if name == "" {
+		return scheduler.Config{}, nil
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return scheduler.Config{}, fmt.Errorf("--scheduler-config: %w", err)
+	}
+	config, err := scheduler.ParseConfig(data)
+	if err != nil {
+		return scheduler.Config{}, fmt.Errorf("--scheduler-config %s: %w", name, err)
+	}
+	return config, nil
 }

@@ -26,6 +26,7 @@ import (
 // a stopped one.
 type history struct {
 	source   string // where it is from, for people
+	cluster  string // the ID of its cluster
 	ledger   events.Ledger
 	sealed   recording.Source // what ledger opens the secrets of
 	registry *schemas.Registry
@@ -94,7 +95,7 @@ func (h *history) openFile(place *location, name string) error {
 func (h *history) read(place *location, r *segment.Reader) error {
 	h.closers = append(h.closers, r.Close)
 	recorded := segment.NewLedger(r)
-	h.sealed = recorded
+	h.sealed, h.cluster = recorded, r.Header().Cluster
 	if len(r.Header().Deciders) == 0 {
 		return fmt.Errorf("%s does not say how its cluster's deciders were set up: it is no export of a cluster", r.Name())
 	}
@@ -192,7 +193,7 @@ func (h *history) openStopped(ctx context.Context, place *location, notRunning e
 	if h.deciding, err = id.deciding(authority); err != nil {
 		return err
 	}
-	h.source, h.sealed = "the stopped cluster in "+place.dir, store.archived
+	h.source, h.sealed, h.cluster = "the stopped cluster in "+place.dir, store.archived, id.ID
 	return h.unseal(place, store.archived)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,14 +65,28 @@ func (c *ledgerClient) get(ctx context.Context, path string, query url.Values) (
 
 // ask is get with the answer's headers.
 func (c *ledgerClient) ask(ctx context.Context, path string, query url.Values) (*http.Response, error) {
+	return c.do(ctx, http.MethodGet, path, query, nil)
+}
+
+// do makes a request, with content as its JSON body unless that is nil, and returns a 200 answer.
+func (c *ledgerClient) do(ctx context.Context, method, path string, query url.Values, content any) (*http.Response, error) {
 	u := c.base + path
 	if len(query) > 0 {
 		u += "?" + query.Encode()
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+	var sent io.Reader
+	if content != nil {
+		data, err := json.Marshal(content)
+		if err != nil {
+			return nil, err
+		}
+		sent = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, u, sent)
 	if err != nil {
 		return nil, err
 	}
+	request.Header.Set("Content-Type", "application/json")
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("asking the cluster: %w", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -48,14 +49,9 @@ func printLedger(ctx context.Context, out io.Writer, place *location) error {
 	if err != nil {
 		return err
 	}
-	body, err := client.get(ctx, "status", nil)
+	s, err := client.status(ctx, nil)
 	if err != nil {
 		return err
-	}
-	defer func() { _ = body.Close() }()
-	var s ledgerapi.Status
-	if err := json.NewDecoder(body).Decode(&s); err != nil {
-		return fmt.Errorf("reading the ledger's status: %w", err)
 	}
 	fmt.Fprintf(out, "Ledger    revision %d, %s on disk\n", s.Revision, units.BytesSize(float64(diskUse(place.broker()))))
 	if s.Failing != "" {
@@ -70,6 +66,19 @@ func printLedger(ctx context.Context, out io.Writer, place *location) error {
 		}
 	}
 	return nil
+}
+
+// status asks how the ledger is doing.
+func (c *ledgerClient) status(ctx context.Context, query url.Values) (s ledgerapi.Status, err error) {
+	body, err := c.get(ctx, "status", query)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	if err := json.NewDecoder(body).Decode(&s); err != nil {
+		return s, fmt.Errorf("reading the ledger's status: %w", err)
+	}
+	return s, nil
 }
 
 func printArchive(out io.Writer, a *ledgerapi.ArchiveStatus) {
