@@ -1,0 +1,73 @@
+package verify
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/services/runner"
+	"github.com/wakehq/wake/services/verify"
+)
+
+var runs = flag.Int("runs", 12, "how many random histories are verified")
+
+// verified verifies all of a cluster's history.
+func (c *cluster) verified(deciders func() []runner.Decider) verify.Report {
+	report, err := verify.Run(c.Context(), verify.Config{Ledger: c.ledger, Registry: c.registry, Deciders: deciders})
+	require.NoError(c, err)
+	return report
+}
+
+// On unchanged code every decision comes out as it was recorded, whatever happened to those who made it.
+func TestRandomHistoriesAreVerified(t *testing.T) {
+	decisions := map[string]int{}
+	for seed := range uint64(*runs) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, seed, everythingWrong)
+				c.day(3 * time.Minute)
+				report := c.verified(deciders)
+				for i := range report.Divergences {
+					t.Error(report.Divergences[i].String())
+				}
+				require.Zero(t, report.Diverged)
+				require.Empty(t, report.NotVerified)
+				require.Zero(t, report.SetAside, report.Aside)
+				state, err := c.view.WaitFor(t.Context(), report.Revision)
+				require.NoError(t, err)
+				require.Equal(t, state.Hash(), report.Hash)
+				for _, s := range report.Services {
+					decisions[s.Name] += s.Decisions
+				}
+				require.Equal(t, c.countDecided(), recorded(&report))
+				t.Logf("%d events, %d decisions again in %s; unrecorded: %+v", report.Events, report.Decisions(), report.Took, report.Unrecorded)
+			})
+		})
+	}
+	for _, decider := range deciders() {
+		require.NotZero(t, decisions[decider.Name()], "%s decided nothing in all these histories", decider.Name())
+	}
+}
+
+func recorded(r *verify.Report) (n int) {
+	for _, s := range r.Services {
+		n += s.Recorded
+	}
+	return n
+}
+
+// countDecided counts the events that name a decision.
+func (c *cluster) countDecided() (n int) {
+	require.NoError(c, c.ledger.Read(c.Context(), events.Query{}, func(e events.Event) bool {
+		if e.Key != "" {
+			n++
+		}
+		return true
+	}))
+	return n
+}
