@@ -56,7 +56,7 @@ func bracket(text string) (name, rest string, err error) {
 		}
 	}
 	name, rest, ok := strings.Cut(text[1:], "]")
-	if !ok || name == "" {
+	if !ok || name == "" || name[0] == '"' {
 		return "", "", fmt.Errorf("a bracket isn't closed, or holds nothing")
 	}
 	return name, rest, nil
