@@ -95,6 +95,9 @@ func (g *Gateway) guardPast(next echo.HandlerFunc) echo.HandlerFunc {
 
 // asks says that a request which isn't a plain read changes nothing either.
 func asks(r *http.Request) bool {
+	if r.URL.Path == restorePath {
+		return false // its moment is in its body
+	}
 	if strings.HasPrefix(r.URL.Path, "/apis/authorization.k8s.io/") || strings.HasPrefix(r.URL.Path, "/apis/authentication.k8s.io/") {
 		return true
 	}
@@ -109,16 +112,20 @@ func (g *Gateway) refusePast(c echo.Context, point timetravel.Point) error {
 	}
 	what := fmt.Sprintf("<kind>/<name> --at %d", point.Revision)
 	if strings.HasPrefix(c.Path(), "/api") {
-		if r, err := g.newRequest(c); err == nil && r.name != "" {
+		r, err := g.newRequest(c)
+		if err == nil && slices.Contains(onNodes, r.subresource) {
+			return errNodes(r.subresource)
+		}
+		if err == nil && r.name != "" {
 			what = fmt.Sprintf("%s/%s --at %d", r.kind.GroupResource(), r.name, point.Revision)
 			if r.namespace != "" {
 				what += " -n " + r.namespace
 			}
 		}
 	}
-	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusMethodNotAllowed, Reason: metav1.StatusReasonMethodNotAllowed,
-		Message: fmt.Sprintf("revision %d (%s) is the past, which can only be read: leave out the moment to write to the present, or bring back what was then with \"wake restore %s\"",
-			point.Revision, at.UTC().Format(time.RFC3339), what)}}
+	return failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
+		fmt.Sprintf("revision %d (%s) is the past, which can only be read: leave out the moment to write to the present, or bring back what was then with \"wake restore %s\"",
+			point.Revision, at.UTC().Format(time.RFC3339), what))
 }
 
 // point finds the moment that r asks for in the ledger; false for the present. A table of the past shows ages as of then.

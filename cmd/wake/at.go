@@ -99,9 +99,11 @@ func checkRead(args []string) error {
 		return errors.New("after the moment comes what to read: one of " + reads)
 	case slices.Contains(nodeVerbs, command):
 		return fmt.Errorf("%q of the past can't be had: nodes answer that, not the ledger, and they keep no history. What happened to a pod: wake log pod/<name>", command)
-	case !known, subs != nil && !slices.Contains(subs, sub):
-		return fmt.Errorf("the past can only be read: %q isn't one of %s. To bring back what was: wake restore <kind>/<name> --at <moment>",
-			strings.TrimSpace(command+" "+sub), reads)
+	case known && subs != nil && !slices.Contains(subs, sub):
+		command += " " + sub
+		fallthrough
+	case !known:
+		return fmt.Errorf("the past can only be read: %q isn't one of %s. To bring back what was: wake restore <kind>/<name> --at <moment>", command, reads)
 	}
 	return nil
 }

@@ -158,10 +158,10 @@ func shortAge(age time.Duration) string {
 	return text
 }
 
-// Fixed words the moment as String does, but an age as the time that it is now.
+// Fixed words the moment as String does, but an age as the time that it is now, to the millisecond.
 func (m Moment) Fixed(now time.Time) string {
 	if m.kind == byAge {
-		return now.Add(-m.age).UTC().Format(time.RFC3339Nano)
+		return now.Add(-m.age).UTC().Truncate(time.Millisecond).Format(time.RFC3339Nano)
 	}
 	return m.String()
 }
