@@ -126,15 +126,11 @@ func (l *Ledger) check(ctx context.Context, p *events.Proposal, horizon events.R
 		return 0, nil // the stream has what it tells of; or it was decided in the knowledge of all that the stream has not
 	}
 	subject := events.Subject(p.Facet, p.Ref)
-	found, err := l.archive.lastOf(ctx, []string{subject}, horizon)
+	found, _, err := l.archive.lastOf(ctx, subject, horizon)
 	if err != nil {
 		return 0, fmt.Errorf("finding out whether %s %s may be appended: %w", p.Type, p.Ref, err)
 	}
-	var last events.Revision
-	if len(found) > 0 {
-		last = found[0].Revision
-	}
-	if last == p.Expect {
+	if found.Revision == p.Expect {
 		return 0, nil
 	}
 	if p.ID != "" {
@@ -142,7 +138,7 @@ func (l *Ledger) check(ctx context.Context, p *events.Proposal, horizon events.R
 			return repeated, err
 		}
 	}
-	return 0, fmt.Errorf("%s %s (%s, expected revision %d, found %d): %w", p.Type, p.Ref, p.Facet, p.Expect, last, events.ErrConflict)
+	return 0, fmt.Errorf("%s %s (%s, expected revision %d, found %d): %w", p.Type, p.Ref, p.Facet, p.Expect, found.Revision, events.ErrConflict)
 }
 
 // guarded returns proposals as the stream must be given them if it was trimmed up to horizon.

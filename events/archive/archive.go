@@ -232,16 +232,33 @@ func (a *Archive) state(ctx context.Context, at events.Revision) (*segment.Reade
 	}
 }
 
-// lastOf returns the last event on each subject that one of patterns matches, as of a revision that the archive has, ordered by revision.
-func (a *Archive) lastOf(ctx context.Context, patterns []string, at events.Revision) ([]events.Raw, error) {
+// lastOf returns the last event on a subject as of a revision that the archive has; false if there is none.
+func (a *Archive) lastOf(ctx context.Context, subject string, at events.Revision) (events.Raw, bool, error) {
 	if at == 0 {
-		return nil, nil
+		return events.Raw{}, false, nil
 	}
 	r, err := a.state(ctx, at)
 	if err != nil {
-		return nil, err
+		return events.Raw{}, false, err
 	}
-	return r.LastOf(patterns, at)
+	return r.Last(subject, at)
+}
+
+// lasts returns the last events as of a revision that the archive has, in no order (see segment.Reader.LastBatches).
+func (a *Archive) lasts(ctx context.Context, patterns []string, at events.Revision, skip func(subject string) bool) (out events.Batch, _ error) {
+	if at == 0 {
+		return out, nil
+	}
+	r, err := a.state(ctx, at)
+	if err != nil {
+		return out, err
+	}
+	err = r.LastBatches(patterns, at, skip, func(b events.Batch) bool {
+		out.Events, out.SetAside = append(out.Events, b.Events...), append(out.SetAside, b.SetAside...)
+		out.Revision = max(out.Revision, b.Revision)
+		return ctx.Err() == nil
+	})
+	return out, cmp.Or(err, ctx.Err())
 }
 
 // each calls visit with the segments that have any of from to to, in order, until it returns false.

@@ -110,19 +110,36 @@ func (f *follower) present(ctx context.Context) error {
 	}
 }
 
-// deliverSorted delivers b in pieces, ordered by revision.
+// deliverSorted delivers b in pieces, ordered by revision, and what was set aside at the end.
 func (f *follower) deliverSorted(ctx context.Context, b events.Batch) error {
-	slices.SortFunc(b.Events, byRevision)
-	slices.SortFunc(b.SetAside, func(a, b events.SetAside) int { return cmp.Compare(a.Revision, b.Revision) })
-	for len(b.Events) > followBatch {
-		piece := events.Batch{Events: b.Events[:followBatch:followBatch], Revision: b.Events[followBatch-1].Revision}
-		b.Events = b.Events[followBatch:]
-		if err := cmp.Or(ctx.Err(), f.give(piece)); err != nil {
+	order := sorted(b.Events)
+	for len(order) > followBatch {
+		piece := take(b.Events, order[:followBatch])
+		order = order[followBatch:]
+		if err := cmp.Or(ctx.Err(), f.give(events.Batch{Events: piece, Revision: piece[followBatch-1].Revision})); err != nil {
 			return err
 		}
 	}
-	b.Revision = max(b.Revision, f.end)
-	return f.give(b)
+	slices.SortFunc(b.SetAside, func(a, b events.SetAside) int { return cmp.Compare(a.Revision, b.Revision) })
+	return f.give(events.Batch{Events: take(b.Events, order), SetAside: b.SetAside, Revision: max(f.end, b.Revision)})
+}
+
+// sorted returns the places of list in the order of revisions. Events are large, they aren't moved about.
+func sorted(list []events.Event) []int {
+	order := make([]int, len(list))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(list[a].Revision, list[b].Revision) })
+	return order
+}
+
+func take(list []events.Event, places []int) []events.Event {
+	out := make([]events.Event, 0, len(places))
+	for _, i := range places {
+		out = append(out, list[i])
+	}
+	return out
 }
 
 // present returns the last event on every subject as of end, in any order.
@@ -132,50 +149,21 @@ func (l *Ledger) present(ctx context.Context, end events.Revision) (out events.B
 		return l.presentInStream(ctx)
 	}
 	base := min(archived, end)
-	later, err := l.laterLasts(ctx, base, end)
-	if err != nil {
-		return out, err
-	}
-	r, err := l.archive.state(ctx, base)
-	if err != nil {
-		return out, err
-	}
-	if r.Header().Base != base { // the snapshot is lost: it is told from the segment
-		list, err := r.LastOf(nil, base)
-		for i := range list {
-			if _, superseded := later[list[i].Subject]; !superseded {
-				segment.AddTo(&out, &list[i])
-			}
-		}
+	later := map[string]events.Raw{}
+	if base < end {
+		err := l.ReadRaw(ctx, base+1, end, func(r events.Raw) bool {
+			later[r.Subject] = r
+			return true
+		})
 		if err != nil {
 			return out, err
 		}
-	} else {
-		skip := func(subject string) bool { _, superseded := later[subject]; return superseded }
-		err = r.StateBatches(skip, func(b events.Batch) bool {
-			out.Events, out.SetAside = append(out.Events, b.Events...), append(out.SetAside, b.SetAside...)
-			return ctx.Err() == nil
-		})
-		if err := cmp.Or(err, ctx.Err()); err != nil {
-			return out, err
-		}
 	}
+	out, err := l.archive.lasts(ctx, nil, base, func(subject string) bool { _, superseded := later[subject]; return superseded })
 	for _, raw := range later {
 		segment.AddTo(&out, &raw)
 	}
-	return out, nil
-}
-
-// laterLasts returns the last event on each subject after base.
-func (l *Ledger) laterLasts(ctx context.Context, base, end events.Revision) (map[string]events.Raw, error) {
-	later := map[string]events.Raw{}
-	if base == end {
-		return later, nil
-	}
-	return later, l.ReadRaw(ctx, base+1, end, func(r events.Raw) bool {
-		later[r.Subject] = r
-		return true
-	})
+	return out, err
 }
 
 // presentInStream loads the present from the stream alone: nothing is archived.

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
-	"slices"
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/segment"
@@ -30,7 +28,7 @@ func (l *Ledger) Read(ctx context.Context, q events.Query, yield func(events.Eve
 		return l.readAll(ctx, q, yield)
 	}
 	found, err := l.lastPerFacet(ctx, q)
-	for i := range found {
+	for _, i := range sorted(found) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -117,13 +115,7 @@ func (l *Ledger) readChunks(ctx context.Context, q *events.Query, yield func(eve
 	return nil
 }
 
-// slot is a facet of an object.
-type slot struct {
-	facet events.Facet
-	ref   events.Ref
-}
-
-// lastPerFacet returns the last event of each facet that q selects as of q.To, in ascending order.
+// lastPerFacet returns the last event of each facet that q selects as of q.To, in no order.
 func (l *Ledger) lastPerFacet(ctx context.Context, q events.Query) ([]events.Event, error) {
 	_, archived := l.archive.Bounds()
 	if archived == 0 {
@@ -135,30 +127,25 @@ func (l *Ledger) lastPerFacet(ctx context.Context, q events.Query) ([]events.Eve
 		}
 		_, archived = l.archive.Bounds()
 	}
-	from := q.From
-	q.From = 0
-	base, err := l.archive.lastOf(ctx, segment.Patterns(q), min(q.To, archived))
-	if err != nil {
-		return nil, err
-	}
-	last := make(map[slot]events.Event, len(base))
-	for i := range base {
-		if e, err := base[i].Event(); err == nil && e.Revision >= from {
-			last[slot{e.Facet, e.Ref}] = e
-		}
-	}
+	later := map[string]events.Event{}
 	if q.To > archived {
 		// What came after is read from the stream, or from segments that were cut meanwhile.
-		q.From, q.LastPerFacet = archived+1, false
-		err := l.readAll(ctx, q, func(e events.Event) bool {
-			last[slot{e.Facet, e.Ref}] = e
+		after := q
+		after.From, after.LastPerFacet = archived+1, false
+		err := l.readAll(ctx, after, func(e events.Event) bool {
+			later[events.Subject(e.Facet, e.Ref)] = e
 			return true
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	return slices.SortedFunc(maps.Values(last), byRevision), nil
+	skip := func(subject string) bool { _, superseded := later[subject]; return superseded }
+	found, err := l.archive.lasts(ctx, segment.Patterns(q), min(q.To, archived), skip)
+	for _, e := range later {
+		found.Events = append(found.Events, e)
+	}
+	return found.Events, err
 }
 
 // lastInStream asks the stream alone: nothing is archived.
@@ -172,8 +159,6 @@ func (l *Ledger) lastInStream(ctx context.Context, q events.Query) (found []even
 	}
 	return found, err
 }
-
-func byRevision(a, b events.Event) int { return cmp.Compare(a.Revision, b.Revision) }
 
 // Notes returns the newest events with notes as of a revision, without their payloads: what a state at it shows as Kubernetes Events.
 func (l *Ledger) Notes(ctx context.Context, at events.Revision) (events.Recent, error) {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/wakehq/wake/events"
@@ -161,87 +159,3 @@ func (l *Ledger) Bounds(context.Context) (first, last events.Revision, _ error) 
 
 // Close implements events.Ledger.
 func (l *Ledger) Close() error { return l.r.Close() }
-
-// narrow says that q selects by more than revisions.
-func narrow(q *events.Query) bool {
-	return q.Ref != nil || q.Facet != nil || q.Group != nil || q.Resource != "" || q.Namespace != ""
-}
-
-// Select gives the events that q selects (LastPerFacet aside) of those that the file has, in order.
-func (r *Reader) Select(q events.Query, yield func(events.Raw) bool) error {
-	if !narrow(&q) {
-		return r.Events(q.From, q.To, yield)
-	}
-	revisions, err := r.Revisions(Patterns(q), q.From, q.To)
-	if err != nil {
-		return err
-	}
-	return r.Pick(revisions, yield)
-}
-
-// LastOf returns the last event on each subject that one of patterns matches, as of a revision that isn't before Base, ordered by revision. One that was thinned is
-// passed over: the one before it that is whole stands for it.
-func (r *Reader) LastOf(patterns []string, at events.Revision) ([]events.Raw, error) {
-	last, err := r.LastRevisions(patterns, at)
-	if err != nil {
-		return nil, err
-	}
-	keep := func(e events.Raw) events.Raw { return e }
-	if len(last) < followBatch {
-		keep = own
-	}
-	var out []events.Raw
-	thinned := map[string]bool{}
-	err = r.Pick(slices.Sorted(maps.Values(last)), func(e events.Raw) bool {
-		if thin(&e) {
-			thinned[e.Subject] = true
-		} else {
-			out = append(out, keep(e))
-		}
-		return true
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(thinned) > 0 {
-		whole, err := r.lastWhole(patterns, at, thinned)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, whole...)
-	}
-	err = r.StateOf(patterns, func(e events.Raw) bool {
-		if _, superseded := last[e.Subject]; !superseded || thinned[e.Subject] {
-			out = append(out, keep(e))
-		}
-		return true
-	})
-	slices.SortFunc(out, func(a, b events.Raw) int { return cmp.Compare(a.Revision, b.Revision) })
-	return out, err
-}
-
-// lastWhole returns the last events up to at of subjects that weren't thinned, and takes those off subjects of which there is one.
-func (r *Reader) lastWhole(patterns []string, at events.Revision, subjects map[string]bool) ([]events.Raw, error) {
-	var revisions []events.Revision
-	err := r.eachPosting(patterns, 0, at, func(subject string, all []events.Revision) {
-		if subjects[subject] {
-			revisions = append(revisions, all...)
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(revisions)
-	last := map[string]events.Raw{}
-	err = r.Pick(revisions, func(e events.Raw) bool {
-		if !thin(&e) {
-			last[e.Subject] = own(e)
-			delete(subjects, e.Subject)
-		}
-		return true
-	})
-	return slices.Collect(maps.Values(last)), err
-}
-
-// thin says that an archive dropped the payload of e.
-func thin(e *events.Raw) bool { return e.Kept != nil && len(e.Payload) == 0 }

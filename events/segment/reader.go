@@ -189,14 +189,7 @@ func (r *Reader) records(b block) ([]events.Raw, error) {
 
 // eachRecord gives the records of blocks in order, decompressing ahead.
 func (r *Reader) eachRecord(blocks []block, yield func(events.Raw) bool) error {
-	return ahead(blocks, r.records, func(records []events.Raw) bool {
-		for i := range records {
-			if !yield(records[i]) {
-				return false
-			}
-		}
-		return true
-	})
+	return ahead(blocks, r.records, func(records []events.Raw) bool { return each(records, yield) })
 }
 
 // State gives the last event of every facet as of Header().Base, ordered by subject, until yield returns false.
@@ -245,7 +238,7 @@ func (r *Reader) Last(subject string, at events.Revision) (events.Raw, bool, err
 	return found[0], true, nil
 }
 
-// own gives e memory of its own: what is kept of a few events must not keep their blocks.
+// own gives e memory of its own.
 func own(e events.Raw) events.Raw {
 	e.Subject, e.Payload, e.Header = strings.Clone(e.Subject), slices.Clone(e.Payload), slices.Clone(e.Header)
 	for i := range e.Header {

@@ -9,14 +9,14 @@ import (
 	"github.com/wakehq/wake/events"
 )
 
-// ahead works on blocks, some at once, and yields the results in order until yield returns false.
-func ahead[T any](blocks []block, work func(block) (T, error), yield func(T) bool) error {
+// ahead works on items, some at once, and yields the results in order until yield returns false.
+func ahead[I, T any](items []I, work func(I) (T, error), yield func(T) bool) error {
 	type result struct {
 		value T
 		err   error
 	}
-	if len(blocks) == 1 {
-		value, err := work(blocks[0])
+	if len(items) == 1 {
+		value, err := work(items[0])
 		if err == nil {
 			yield(value)
 		}
@@ -26,16 +26,16 @@ func ahead[T any](blocks []block, work func(block) (T, error), yield func(T) boo
 	pending := make([]chan result, 0, workers+1)
 	next := 0
 	begin := func() {
-		done, b := make(chan result, 1), blocks[next]
+		done, item := make(chan result, 1), items[next]
 		next++
 		pending = append(pending, done)
 		go func() {
-			value, err := work(b)
+			value, err := work(item)
 			done <- result{value, err}
 		}()
 	}
-	for next < len(blocks) || len(pending) > 0 {
-		for next < len(blocks) && len(pending) <= workers {
+	for next < len(items) || len(pending) > 0 {
+		for next < len(items) && len(pending) <= workers {
 			begin()
 		}
 		r := <-pending[0]
@@ -132,29 +132,75 @@ func (r *Reader) eachPosting(patterns []string, from, to events.Revision, yield 
 	return nil
 }
 
-// Pick gives the events of revisions, which ascend, until yield returns false.
-func (r *Reader) Pick(revisions []events.Revision, yield func(events.Raw) bool) error {
-	var blocks []block
-	for i := 0; i < len(revisions); {
-		at := sort.Search(len(r.bodys), func(k int) bool { return r.bodys[k].last >= revisions[i] })
-		if at == len(r.bodys) || r.bodys[at].first > revisions[i] {
-			return r.damaged(block{kind: indexFrame}, "it tells of events that the file doesn't have")
+// pick is some of the events of a block.
+type pick struct {
+	block     block
+	revisions []events.Revision
+}
+
+// picks finds out which blocks have revisions, which ascend.
+func (r *Reader) picks(revisions []events.Revision) ([]pick, error) {
+	var out []pick
+	for len(revisions) > 0 {
+		at := sort.Search(len(r.bodys), func(k int) bool { return r.bodys[k].last >= revisions[0] })
+		if at == len(r.bodys) || r.bodys[at].first > revisions[0] {
+			return nil, r.damaged(block{kind: indexFrame}, "it tells of events that the file doesn't have")
 		}
-		blocks = append(blocks, r.bodys[at])
-		for i < len(revisions) && revisions[i] <= r.bodys[at].last {
-			i++
+		n := sort.Search(len(revisions), func(i int) bool { return revisions[i] > r.bodys[at].last })
+		out = append(out, pick{r.bodys[at], revisions[:n]})
+		revisions = revisions[n:]
+	}
+	return out, nil
+}
+
+// picked returns the events of p.
+func (r *Reader) picked(p pick) ([]events.Raw, error) {
+	records, err := r.records(p.block)
+	if err != nil {
+		return nil, err
+	}
+	out := records[:0]
+	for i := range records {
+		if len(p.revisions) > 0 && records[i].Revision == p.revisions[0] {
+			p.revisions = p.revisions[1:]
+			out = append(out, records[i])
 		}
 	}
-	return r.eachRecord(blocks, func(e events.Raw) bool {
-		if len(revisions) == 0 {
+	if len(p.revisions) > 0 {
+		return nil, r.damaged(p.block, "the index tells of events that it doesn't have")
+	}
+	return slim(out, int(p.block.count)), nil
+}
+
+// fewOf is the part of a block's records, one in so many, up to which they are given memory of their own.
+const fewOf = 8
+
+// slim sees to it that a few records don't keep the memory of all those of their block.
+func slim(records []events.Raw, of int) []events.Raw {
+	if len(records) <= of/fewOf {
+		for i := range records {
+			records[i] = own(records[i])
+		}
+	}
+	return records
+}
+
+// Pick gives the events of revisions, which ascend, until yield returns false.
+func (r *Reader) Pick(revisions []events.Revision, yield func(events.Raw) bool) error {
+	picks, err := r.picks(revisions)
+	if err != nil {
+		return err
+	}
+	return ahead(picks, r.picked, func(records []events.Raw) bool { return each(records, yield) })
+}
+
+func each(records []events.Raw, yield func(events.Raw) bool) bool {
+	for i := range records {
+		if !yield(records[i]) {
 			return false
 		}
-		if e.Revision != revisions[0] {
-			return true
-		}
-		revisions = revisions[1:]
-		return yield(e)
-	})
+	}
+	return true
 }
 
 // StateOf gives the part of the state whose subjects one of patterns matches, ordered by subject.
@@ -219,4 +265,21 @@ func Patterns(q events.Query) []string {
 		out = append(out, q.Subjects()...)
 	}
 	return out
+}
+
+// narrow says that q selects by more than revisions.
+func narrow(q *events.Query) bool {
+	return q.Ref != nil || q.Facet != nil || q.Group != nil || q.Resource != "" || q.Namespace != ""
+}
+
+// Select gives the events that q selects (LastPerFacet aside) of those that the file has, in order.
+func (r *Reader) Select(q events.Query, yield func(events.Raw) bool) error {
+	if !narrow(&q) {
+		return r.Events(q.From, q.To, yield)
+	}
+	revisions, err := r.Revisions(Patterns(q), q.From, q.To)
+	if err != nil {
+		return err
+	}
+	return r.Pick(revisions, yield)
 }
