@@ -42,6 +42,7 @@ func TestRandomHistories(t *testing.T) {
 			},
 			"lose a race": func(t *rapid.T) { h.t = t; h.loseRace() },
 			"decide":      func(t *rapid.T) { h.t = t; h.decideAndCheck() },
+			"explain":     func(t *rapid.T) { h.t = t; h.checkExplanations() },
 			"wait":        func(*rapid.T) { h.wait(tellAgainAfter) },
 			"":            func(t *rapid.T) { h.t = t; h.checkAccount() },
 		})
@@ -234,6 +235,45 @@ func (h *history) compareReasons(expected map[string]*events.Choice, d runner.De
 	for _, p := range d.Each {
 		if p.Facet == events.Assigned {
 			require.Equal(h.t, expected[p.Ref.Name], placementIn(p).Why, p.Ref.Name)
+		}
+	}
+}
+
+// checkExplanations holds what is said about pods that wait against the next decision, and what is said about placed ones against what was recorded. Removing
+// the pods that a remedy names lets the pod fit that is next in the queue.
+func (h *history) checkExplanations() {
+	next := map[string]events.Placement{}
+	for _, p := range rebuilt(h.state).Decide(runner.Input{State: h.state, Key: everything, Now: h.now}).Each {
+		if p.Facet == events.Assigned {
+			next[p.Ref.Name] = placementIn(p)
+		}
+	}
+	waiting := newReference(h.state).waiting
+	for i, o := range waiting {
+		name := o.Ref.Name
+		e := h.explain(name)
+		require.Equal(h.t, next[name].Node, e.Next, name)
+		if e.Next != "" {
+			require.Equal(h.t, next[name].Why, e.Why, name)
+			continue
+		}
+		require.True(h.t, strings.HasPrefix(e.Message, "0/"), e.Message)
+		require.NotEmpty(h.t, e.Remedies, e.String())
+		for _, r := range e.Remedies {
+			_, victims, removes := strings.Cut(r.Words, " by removing ")
+			if i > 0 || !removes || strings.Contains(r.Words, " and ") {
+				continue
+			}
+			without := &world{t: h.t, state: h.state.Fork(), scheduler: New().(*scheduler), now: h.now}
+			for _, victim := range strings.Split(victims, ", ") {
+				without.remove("pods", strings.TrimPrefix(victim, "default/"))
+			}
+			require.NotEmpty(h.t, without.explain(name).Next, "%s", r)
+		}
+	}
+	for o := range h.state.All(pods, "") {
+		if placed := o.Facet(events.Assigned); placed != nil {
+			require.Equal(h.t, placementIn(events.Proposal{Event: *placed}).Why != nil, h.explain(o.Ref.Name).Recorded)
 		}
 	}
 }

@@ -120,7 +120,9 @@ func (r *reference) best(p *corev1.Pod) *corev1.Node {
 	slices.SortFunc(why.Top, func(a, b events.Candidate) int {
 		return cmp.Or(cmp.Compare(b.Score(), a.Score()), cmp.Compare(mix(seed^hashText(a.Node)), mix(seed^hashText(b.Node))))
 	})
-	slices.SortFunc(misses, func(a, b events.Miss) int { return cmp.Or(cmp.Compare(near[a.Node], near[b.Node]), cmp.Compare(a.Node, b.Node)) })
+	slices.SortFunc(misses, func(a, b events.Miss) int {
+		return cmp.Or(cmp.Compare(near[a.Node], near[b.Node]), cmp.Compare(a.Node, b.Node))
+	})
 	if len(why.Top) == 0 {
 		return nil
 	}

@@ -53,6 +53,7 @@ func (w *world) append(p events.Proposal) events.Event {
 	w.t.Helper()
 	e := p.Event
 	require.Equal(w.t, p.Expect, w.state.Slot(e.Ref).Expect(e.Facet), "guard of %s of %s", e.Type, e.Ref)
+	e.Actor = "service:scheduler"
 	e.Revision, e.At, e.Stored = w.state.Revision()+1, w.now, w.now
 	changes, err := w.state.Apply(e)
 	require.NoError(w.t, err)
