@@ -97,8 +97,11 @@ func (s *State) LoadLazily(all []*Event, recent Recent) (aside []SetAside) {
 		f[e.Facet] = e
 		s.put(at, notRead(old, f))
 	}
-	for i := range indexes {
-		s.forgetIndex(i)
+	if len(all) > 0 {
+		s.lazy = true
+		for i := range indexes {
+			s.forgetIndex(i)
+		}
 	}
 	s.loadNotes(all, recent)
 	return aside

@@ -26,6 +26,7 @@ type State struct {
 	notes    *noteShelf
 	sum      atomic.Pointer[sum] // of all facets; nil until somebody asks
 	scratch  []byte              // to digest facets in
+	lazy     bool                // there may be objects that are not decoded
 	owner    *owner
 }
 
@@ -97,7 +98,7 @@ func (s *State) Registry() *schemas.Registry { return s.registry }
 // Fork returns an independent copy.
 func (s *State) Fork() *State {
 	s.owner = new(owner)
-	fork := &State{registry: s.registry, revision: s.revision, stored: s.stored, tables: maps.Clone(s.tables), indexes: s.indexes, notes: s.notes, owner: new(owner)}
+	fork := &State{registry: s.registry, revision: s.revision, stored: s.stored, tables: maps.Clone(s.tables), indexes: s.indexes, notes: s.notes, lazy: s.lazy, owner: new(owner)}
 	fork.sum.Store(s.sum.Load())
 	return fork
 }
@@ -247,14 +248,39 @@ func (s *State) List(gr GroupResource, namespace string, afterNamespace, afterNa
 		if after := tableKey(afterNamespace, afterName); after != "\x00" {
 			pivot = after + "\x00"
 		}
-		t.live.Ascend(pivot, func(key string, o *Object) bool {
-			if !strings.HasPrefix(key, prefix) {
+		listed := func(yield func(*Object) bool) {
+			t.live.Ascend(pivot, func(key string, o *Object) bool {
+				return strings.HasPrefix(key, prefix) && yield(o)
+			})
+		}
+		if s.lazy {
+			readAhead(listed, yield)
+		} else {
+			listed(yield)
+		}
+	}
+}
+
+// readAhead has what is listed of a lazily loaded State decoded on all processors, in ever larger steps: whoever takes one object doesn't wait for many.
+func readAhead(all iter.Seq[*Object], yield func(*Object) bool) {
+	const most = 1024
+	step := make([]*Object, 0, 8)
+	give := func() bool {
+		inParallel(step, func(o *Object) { o.read() })
+		for _, o := range step {
+			if o = o.read(); o.Live() && !yield(o) {
 				return false
 			}
-			o = o.read()
-			return !o.Live() || yield(o)
-		})
+		}
+		step = make([]*Object, 0, min(4*cap(step), most))
+		return true
 	}
+	for o := range all {
+		if step = append(step, o); len(step) == cap(step) && !give() {
+			return
+		}
+	}
+	give()
 }
 
 // All gives every object of a kind in a namespace ("" for all).
