@@ -33,5 +33,6 @@ var EventTypes = []events.TypeDoc{
 	{Type: "PodUnready", By: "node", Meaning: "the pod is not ready for traffic any more"},
 	{Type: "PodSucceeded", By: "node", Meaning: "all containers have ended well, for good"},
 	{Type: "PodFailed", By: "node", Meaning: "the containers have ended for good, not all well"},
+	{Type: "PodTerminated", By: "node", Meaning: "everything of a pod that is to end has ended on its node"},
 	{Type: "PodConditionsChanged", By: "node", Meaning: "the pod's status changed in a way that has no name of its own"},
 }

@@ -235,7 +235,9 @@ func (p *eventPrinter) line(e event) string {
 	case p.stat:
 		counts := changeCounts{}
 		counts.add(e.Fields)
-		b.WriteString("  " + counts.String())
+		if counted := counts.String(); counted != "" {
+			b.WriteString("  " + counted)
+		}
 	case !p.patch:
 		b.WriteString(changedWords(e))
 	}

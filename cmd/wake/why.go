@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -63,6 +64,9 @@ A moment (--at) is ` + momentForms + `.`,
 	return c
 }
 
+// topField is where a path begins after a name.
+var topField = regexp.MustCompile(`\.(metadata|spec|status|data|binaryData|rules|subjects|subsets|endpoints|ports|webhooks)[.\[]`)
+
 // whyQuery understands "pod/web", "pod web", "deployment/web.spec.replicas", "deployment web spec.replicas" and the forms of events.
 func whyQuery(args []string, namespace, path, at string, now time.Time) (url.Values, error) {
 	q := url.Values{}
@@ -76,16 +80,10 @@ func whyQuery(args []string, namespace, path, at string, now time.Time) (url.Val
 	if words := len(args); words > 1 && (words == 3 || strings.Contains(args[0], "/")) {
 		path, args = args[words-1], args[:words-1]
 	}
-	// Keys in paths may hold slashes; names of kinds and objects don't.
-	if kind, rest, ok := strings.Cut(args[0], "/"); ok && len(args) == 1 {
-		if at := strings.IndexAny(rest, "[/"); at >= 0 {
-			dot := strings.LastIndexByte(rest[:at], '.')
-			for strings.Count(rest[:max(dot, 0)], ".") > 0 && !strings.HasPrefix(rest[dot:], ".spec") && !strings.HasPrefix(rest[dot:], ".metadata") {
-				dot = strings.LastIndexByte(rest[:dot], '.')
-			}
-			if dot > 0 {
-				path, args = rest[dot+1:], []string{kind + "/" + rest[:dot]}
-			}
+	if kind, rest, ok := strings.Cut(args[0], "/"); ok && strings.ContainsAny(rest, "[/") {
+		// Keys in brackets may hold slashes and dots, which names may hold too: the field is taken to begin where one of an object's own begins.
+		if at := topField.FindStringIndex(rest); at != nil && path == "" {
+			path, args = rest[at[0]+1:], []string{kind + "/" + rest[:at[0]]}
 		}
 	}
 	r, err := parseObject(args, namespace)
