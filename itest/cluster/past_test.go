@@ -1,17 +1,21 @@
 package cluster
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// revision returns the ledger's newest revision.
-func (c *cluster) revision() string {
+// newest returns the ledger's newest revision.
+func (c *cluster) newest() string {
 	c.t.Helper()
-	return c.kubectl("get", "pods", "--all-namespaces", "-o", "jsonpath={.metadata.resourceVersion}")
+	var list metav1.PartialObjectMetadataList
+	require.NoError(c.t, json.Unmarshal([]byte(c.kubectl("get", "--raw", "/api/v1/namespaces")), &list))
+	return list.ResourceVersion
 }
 
 // TestStockKubectlInThePast drives a kubectl that isn't ours with a context for the cluster as it was.
@@ -46,7 +50,7 @@ func TestStockKubectlInThePast(t *testing.T) {
 	contains(t, must("auth", "can-i", "get", "pods"), "yes")
 	_, err := past("wait", "--for=delete", "deployment/web", "--timeout=1s")
 	require.ErrorContains(t, err, "timed out", "nothing happens in the past")
-	for _, write := range []string{"delete deployment web", "scale deployment web --replicas=1", "create configmap x", "label deployment web a=b", "rollout undo deployment/web"} {
+	for _, write := range []string{"delete deployment web", "scale deployment web --replicas=1", "create configmap x", "label deployment web a=b", "rollout restart deployment/web"} {
 		_, err := past(strings.Fields(write)...)
 		require.ErrorContains(t, err, "is the past, which can only be read", write)
 	}
@@ -95,7 +99,7 @@ spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 `)
 	c.kubectl("wait", "-n", "shop", "--for=condition=Available", "deployment/web", "--timeout=60s")
 	address := c.kubectl("get", "service", "web", "-n", "shop", "-o", "jsonpath={.spec.clusterIP}")
-	then := c.revision()
+	then := c.newest()
 	c.kubectl("delete", "namespace", "shop", "--timeout=60s")
 
 	dry := c.wake("restore", "namespace/shop", "--at", then, "--dry-run")
