@@ -12,9 +12,9 @@ import (
 	"github.com/wakehq/wake/events"
 )
 
-func (w *world) explain(name string) Explanation {
+func (w *world) explain(name string, config ...Config) Explanation {
 	w.t.Helper()
-	e, err := Explain(w.state, events.Ref{Resource: "pods", Namespace: "default", Name: name}, Config{})
+	e, err := Explain(w.state, events.Ref{Resource: "pods", Namespace: "default", Name: name}, append(config, Config{})[0])
 	require.NoError(w.t, err)
 	return e
 }

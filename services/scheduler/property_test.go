@@ -23,7 +23,8 @@ import (
 // TestRandomHistories holds every decision of random histories against the reference, and the account against one built from the state.
 func TestRandomHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := &history{world: newWorld(t), t: t}
+		h := &history{world: newWorld(t), t: t, config: rapid.SampledFrom(configs).Draw(t, "config")}
+		h.scheduler = NewWith(h.config).(*scheduler)
 		for range rapid.IntRange(1, 5).Draw(t, "nodes") {
 			h.addNode()
 		}
@@ -32,6 +33,7 @@ func TestRandomHistories(t *testing.T) {
 			"change a node":   func(t *rapid.T) { h.t = t; h.changeNode() },
 			"remove a node":   func(t *rapid.T) { h.t = t; h.removeOne("nodes", h.nodes()) },
 			"add pods":        func(t *rapid.T) { h.t = t; h.addPods() },
+			"label a space":   func(t *rapid.T) { h.t = t; h.labelNamespace() },
 			"remove a pod":    func(t *rapid.T) { h.t = t; h.removeOne("pods", h.pods()) },
 			"end a pod":       func(t *rapid.T) { h.t = t; h.endPod() },
 			"place elsewhere": func(t *rapid.T) { h.t = t; h.placeElsewhere() },
@@ -51,7 +53,14 @@ func TestRandomHistories(t *testing.T) {
 	})
 }
 
+// configs are the default, twice as often, and others that only differ in weights and strategy: the reference doesn't know those.
+var configs = []Config{{}, {}, {Strategy: MostAllocated, Resources: Resources{CPU: 3, Memory: 1}, Weights: &Weights{NodeResourcesFit: 3, PodTopologySpread: 1}},
+	{Strategy: RequestedToCapacityRatio, Curve: []CurvePoint{{Utilization: 10, Score: 2}, {Utilization: 50, Score: 10}, {Utilization: 90, Score: 0}}}}
+
+func (h *history) isDefault() bool { return h.config.Strategy == "" }
+
 type history struct {
+	config Config
 	*world
 	t     *rapid.T
 	count int
@@ -114,6 +123,16 @@ func (h *history) changeNode() {
 	}
 }
 
+// labelNamespace changes whom terms with a namespace selector speak of.
+func (h *history) labelNamespace() {
+	labels := map[string]string{"team": h.pick("team", "blue", "red")}
+	if _, ok := h.state.Get(events.Ref{Resource: "namespaces", Name: "default"}); !ok {
+		h.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default", Labels: labels}})
+		return
+	}
+	alter(h.world, "namespaces", "default", func(n *corev1.Namespace) { n.Labels = labels })
+}
+
 func (h *history) removeOne(resource string, names []string) {
 	if len(names) > 0 {
 		h.remove(resource, h.pick("name", names...))
@@ -151,6 +170,9 @@ func (h *history) rule(p *corev1.Pod) {
 	app := &metav1.LabelSelector{MatchLabels: map[string]string{"app": h.pick("app", "a", "b")}}
 	topology := h.pick("topology", corev1.LabelHostname, corev1.LabelTopologyZone)
 	term := []corev1.PodAffinityTerm{{TopologyKey: topology, LabelSelector: app}}
+	if h.chance("by namespace", 3) {
+		term[0].NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "blue"}}
+	}
 	p.Spec.Affinity = &corev1.Affinity{}
 	switch h.pick("rule", "", "", "", "together", "apart", "spread", "prefer", "pin") {
 	case "together":
@@ -191,16 +213,18 @@ func (h *history) loseRace() { h.decide() }
 func (h *history) decideAndCheck() {
 	reference := newReference(h.state)
 	expected := reference.decide(h.now)
-	fresh := rebuilt(h.state)
+	fresh := rebuilt(h.state, h.config)
 	in := runner.Input{State: h.state, Key: everything, Now: h.now}
 	again := fresh.Decide(in)
 	d := h.decide()
 	require.Equal(h.t, again, d, "a scheduler that knows only the state decides otherwise")
-	forgetful := rebuilt(h.state)
+	forgetful := rebuilt(h.state, h.config)
 	forgetful.account.unmemoised = true
 	require.Equal(h.t, forgetful.Decide(in), d, "a scheduler that remembers nothing decides otherwise")
-	h.compare(expected, d)
-	h.compareReasons(reference.why, d)
+	if h.isDefault() {
+		h.compare(expected, d)
+		h.compareReasons(reference.why, d)
+	}
 	for _, p := range d.Each {
 		h.append(p)
 	}
@@ -243,7 +267,7 @@ func (h *history) compareReasons(expected map[string]*events.Choice, d runner.De
 // the pods that a remedy names lets the pod fit that is next in the queue.
 func (h *history) checkExplanations() {
 	next := map[string]events.Placement{}
-	for _, p := range rebuilt(h.state).Decide(runner.Input{State: h.state, Key: everything, Now: h.now}).Each {
+	for _, p := range rebuilt(h.state, h.config).Decide(runner.Input{State: h.state, Key: everything, Now: h.now}).Each {
 		if p.Facet == events.Assigned {
 			next[p.Ref.Name] = placementIn(p)
 		}
@@ -251,7 +275,7 @@ func (h *history) checkExplanations() {
 	waiting := newReference(h.state).waiting
 	for i, o := range waiting {
 		name := o.Ref.Name
-		e := h.explain(name)
+		e := h.explain(name, h.config)
 		require.Equal(h.t, next[name].Node, e.Next, name)
 		if e.Next != "" {
 			require.Equal(h.t, next[name].Why, e.Why, name)
@@ -268,12 +292,12 @@ func (h *history) checkExplanations() {
 			for _, victim := range strings.Split(victims, ", ") {
 				without.remove("pods", strings.TrimPrefix(victim, "default/"))
 			}
-			require.NotEmpty(h.t, without.explain(name).Next, "%s", r)
+			require.NotEmpty(h.t, without.explain(name, h.config).Next, "%s", r)
 		}
 	}
 	for o := range h.state.All(pods, "") {
 		if placed := o.Facet(events.Assigned); placed != nil {
-			require.Equal(h.t, placementIn(events.Proposal{Event: *placed}).Why != nil, h.explain(o.Ref.Name).Recorded)
+			require.Equal(h.t, placementIn(events.Proposal{Event: *placed}).Why != nil, h.explain(o.Ref.Name, h.config).Recorded)
 		}
 	}
 }
@@ -330,8 +354,8 @@ func (h *history) checkEveryPodAnswered() {
 }
 
 // rebuilt is a scheduler that begins now.
-func rebuilt(s *events.State) *scheduler {
-	fresh := New().(*scheduler)
+func rebuilt(s *events.State, c Config) *scheduler {
+	fresh := NewWith(c).(*scheduler)
 	for _, gr := range s.Resources() {
 		for o := range s.All(gr, "") {
 			fresh.Fold(events.Change{Revision: o.Revision(), Event: o.Newest(), New: o})
@@ -342,7 +366,7 @@ func rebuilt(s *events.State) *scheduler {
 
 func (h *history) checkAccount() {
 	h.scheduler.account.retract()
-	require.Equal(h.t, rebuilt(h.state).account.describe(), h.scheduler.account.describe())
+	require.Equal(h.t, rebuilt(h.state, h.config).account.describe(), h.scheduler.account.describe())
 }
 
 func (a *account) existingNodes() map[string]*node {
@@ -375,4 +399,23 @@ func (a *account) describe() string {
 	}
 	fmt.Fprintln(&b, len(a.pods), slices.Sorted(maps.Keys(a.spreads)))
 	return b.String()
+}
+
+// Nodes that were given pods of another shape since stand too near in a ranking's list of misses: what is told must not.
+func TestNearMissesAreUpToDate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := &history{world: newWorld(t), t: t}
+		for i := range 6 {
+			h.create(aNode(fmt.Sprintf("n%d", i), fmt.Sprintf("cpu=64 memory=%dMi pods=110", rapid.IntRange(500, 4000).Draw(t, "memory"))))
+		}
+		h.create(aNode("large", "cpu=64 memory=64Gi pods=110"))
+		for i := range rapid.IntRange(5, 30).Draw(t, "pods") {
+			name := fmt.Sprintf("p%d", i)
+			h.create(aPod(name, "memory="+h.pick("memory", "2000Mi", "1900Mi", "50Mi", "100Mi")))
+			if h.chance("elsewhere", 3) {
+				h.append(events.Place(h.get("pods", name), events.Placement{Node: h.pick("node", "n0", "n1", "n2", "n3", "n4", "n5")}, PodBound))
+			}
+			h.decideAndCheck()
+		}
+	})
 }

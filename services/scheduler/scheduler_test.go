@@ -302,3 +302,49 @@ func TestALostRaceIsDecidedAgain(t *testing.T) {
 	w.settle()
 	require.Equal(t, "n1", w.nodeOf("next"), "the room that was given to web is free again")
 }
+
+// What a namespace's labels say changes whom pods keep away from, without any pod moving.
+func TestCountsFollowNamespaceLabels(t *testing.T) {
+	w := newWorld(t)
+	label := func(team string) {
+		alter(w, "namespaces", "default", func(n *corev1.Namespace) { n.Labels = map[string]string{"team": team} })
+	}
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	for i := range 8 {
+		w.create(aNode(fmt.Sprintf("n%d", i), "cpu=64 memory=64Gi pods=110"))
+	}
+	w.create(aPod("web", "", "app", "web"))
+	w.settle()
+	for i, want := range []int{0, 0, 0, 1, 0} {
+		switch i {
+		case 3:
+			label("blue")
+		case 4:
+			label("red")
+		}
+		name := fmt.Sprintf("shy-%d", i)
+		p := aPod(name, "")
+		p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
+			{TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "blue"}}}}}}
+		w.create(p)
+		w.settle()
+		require.Equal(t, want, w.explain(name).Why.Out[reasonApart], name)
+	}
+}
+
+// Label keys mean another value on each pod: pods with the same rules may not be alike.
+func TestPodsWithTheSameRulesMayNotBeAlike(t *testing.T) {
+	w := newWorld(t)
+	w.create(aNode("n1", "cpu=64 memory=64Gi pods=110"), aPod("old", "", "app", "web", "hash", "1"))
+	w.settle()
+	for _, hash := range []string{"1", "2"} {
+		p := aPod("shy-"+hash, "", "hash", hash)
+		p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
+			{TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}, MatchLabelKeys: []string{"hash"}}}}}
+		w.create(p)
+	}
+	w.settle()
+	require.Empty(t, w.nodeOf("shy-1"))
+	require.Equal(t, "n1", w.nodeOf("shy-2"))
+}
