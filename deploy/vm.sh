@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Puts what a virtual machine for tests is made of (the distribution's cloud kernel with its modules, a static busybox) into a cache, installs
+# qemu when it is missing, and runs a package's tests there: deploy/vm.sh ./agent/proxy/ipvs -test.run Behaviour
+set -euo pipefail
+
+fail() { printf 'vm: %s\n' "$*" >&2; exit 1; }
+
+cache=${WAKE_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wake/vm}
+export WAKE_VM_CACHE=$cache
+
+if ! command -v qemu-system-x86_64 >/dev/null; then
+	command -v apt-get >/dev/null || fail "qemu-system-x86_64 is missing; install it with your distribution's package manager"
+	[ "$(id -u)" = 0 ] || fail "qemu-system-x86_64 is missing: run this command as root once, or apt-get install qemu-system-x86"
+	apt-get update >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends qemu-system-x86 seabios >/dev/null
+fi
+
+if [ ! -e "$cache/complete" ]; then
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+		fail "need apt-get and dpkg-deb to fetch a kernel; or put vmlinuz, modules/ and a static busybox into $cache and touch $cache/complete"
+	kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ {print $2; exit}')
+	[ -n "$kernel" ] || fail "the package lists have no linux-image-cloud-amd64: apt-get update"
+	mkdir -p "$cache"
+	work=$(mktemp -d "$cache/fetch.XXXXXX")
+	trap 'rm -rf "$work"' EXIT
+	(cd "$work" && apt-get download "$kernel" busybox-static >/dev/null 2>log) || { cat "$work/log" >&2; fail "downloading $kernel and busybox-static failed"; }
+	for deb in "$work"/*.deb; do dpkg-deb -x "$deb" "$work/tree"; done
+	rm -rf "$cache/modules"
+	mv "$work"/tree/lib/modules/* "$cache/modules"
+	mv "$work"/tree/boot/vmlinuz-* "$cache/vmlinuz"
+	cp "$work/tree/bin/busybox" "$cache/busybox"
+	touch "$cache/complete"
+fi
+
+exec go run ./itest/vm/boot "$@"
