@@ -90,7 +90,8 @@ func isWake(pid int) bool {
 		return true
 	}
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err != nil || len(comm) == 0 || filepath.Base(firstArg(comm)) == filepath.Base(own)
+	// A process that has ended and that nobody has asked about yet has no command line.
+	return err != nil || filepath.Base(firstArg(comm)) == filepath.Base(own)
 }
 
 func firstArg(cmdline []byte) string {
