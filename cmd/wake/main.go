@@ -67,7 +67,7 @@ func rootCommand() *cobra.Command {
 	}
 	add("cluster", upCommand(place), downCommand(place), statusCommand(place))
 	add("use", kubectlCommand(place), kubeconfigCommand(place))
-	add("memory", exportCommand(place), replayCommand(place), askCommand(place), logCommand(place), diffCommand(place), blameCommand(place), whyCommand(place), impactCommand(place), atCommand(place), restoreCommand(place))
+	add("memory", exportCommand(place), replayCommand(place), askCommand(place), verifyCommand(place), logCommand(place), diffCommand(place), blameCommand(place), whyCommand(place), impactCommand(place), atCommand(place), restoreCommand(place))
 	root.AddCommand(docsCommand())
 	return root
 }

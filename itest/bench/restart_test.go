@@ -124,7 +124,7 @@ type writer struct {
 	waiting []events.Proposal
 	pods    []*corev1.Pod
 	written int
-	at      time.Time // of what is written; zero is now
+	at      time.Time                      // of what is written; zero is now
 	last    map[events.Ref]events.Revision // of the pods' statuses
 }
 

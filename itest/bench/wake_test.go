@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -60,7 +61,7 @@ func newProcess(b *testing.B, args ...string) *process {
 	require.NoError(b, free.Close())
 	dir, err := os.MkdirTemp("", "wake-bench-")
 	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, os.RemoveAll(dir)) })
+	b.Cleanup(func() { require.NoError(b, errors.Join(os.RemoveAll(dir), os.RemoveAll(dir+".trust"))) })
 	return &process{b: b, dir: dir, listen: listen, args: args, log: filepath.Join(dir, "up.log")}
 }
 
