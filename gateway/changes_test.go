@@ -183,6 +183,16 @@ func TestASecretsChangesAreNotTold(t *testing.T) {
 	}
 	require.NotContains(t, answers.String(), "aHVudGVy")
 	require.NotContains(t, answers.String(), "hunter")
+	created, changed := before+1, before+2
+	require.Equal(t, changed, told[ledgerapi.Why](t, c, "/why?ref=secrets/default/till.data.pin")[0].Revision)
+	for _, f := range told[ledgerapi.Blame](t, c, "/blame?ref=secrets/default/till")[0].Fields {
+		want := created
+		if strings.HasPrefix(f.Path, "data.") {
+			want = changed
+			require.Equal(t, "(hidden)", f.Value)
+		}
+		require.Equal(t, want, f.Revision, f.Path)
+	}
 	fields := c.ask(t, "/events?kind=secrets&changes=1")[1].Fields
 	require.Equal(t, []ledgerapi.Field{{Path: "data.new", After: "(hidden)", Secret: true}, {Path: "data.old", Before: "(hidden)", Secret: true},
 		{Path: "data.pin", Before: "(hidden)", After: "(hidden)", Secret: true}}, fields)

@@ -53,6 +53,8 @@ type Config struct {
 	Witness     ledgerapi.Witness   // nil: nothing is proven
 	Archive     ledgerapi.Archive   // nil: there is none
 	Log         *slog.Logger
+	// Explain tells, as JSON, what a pod that waits for a node waits for; nil if it doesn't wait. Nil: nobody can tell.
+	Explain func(state *events.State, pod events.Ref) any
 }
 
 // Gateway serves the API.
@@ -97,7 +99,8 @@ func (g *Gateway) routes() {
 	}
 	g.discoveryRoutes(e)
 	api := ledgerapi.API{Ledger: g.config.Ledger, Registry: g.config.Registry, Past: g.past, View: g.config.View, Health: g.config.Health,
-		Recorder: g.config.Recorder, Witness: g.config.Witness, Archive: g.config.Archive, Actor: func(ctx context.Context) string { return userFrom(ctx).actor() }}
+		Recorder: g.config.Recorder, Witness: g.config.Witness, Archive: g.config.Archive, Explain: g.config.Explain,
+		Actor: func(ctx context.Context) string { return userFrom(ctx).actor() }}
 	api.Register(e.Group(ledgerapi.Prefix))
 	e.POST(restorePath, g.restore)
 	e.Any("/api/v1/*", g.resource)

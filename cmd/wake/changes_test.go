@@ -71,7 +71,7 @@ func TestLogIsPrinted(t *testing.T) {
 	text := printedLog(t, stat)
 	var end bytes.Buffer
 	stat.out = &end
-	stat.sum(&end, 3, url.Values{})
+	stat.sum(&end, 3, url.Values{}, false)
 	golden(t, "log-stat.txt", text+end.String())
 	golden(t, "log.yaml", printedLog(t, &eventPrinter{format: asYAML}))
 	lines := strings.Split(strings.TrimSpace(printedLog(t, &eventPrinter{format: asJSON})), "\n")
@@ -92,7 +92,7 @@ func TestLogOfAnotherDaySaysWhich(t *testing.T) {
 	require.Contains(t, out.String(), "\n2026-11-21\n")
 	require.Contains(t, out.String(), "\n2026-11-22\n")
 	var end bytes.Buffer
-	(&eventPrinter{out: &out}).sum(&end, 0, url.Values{"ref": {"pods/default/x"}})
+	(&eventPrinter{out: &out}).sum(&end, 0, url.Values{"ref": {"pods/default/x"}}, false)
 	require.Equal(t, "No events of pods/default/x match; -n names another namespace.\n", end.String())
 }
 
@@ -156,6 +156,22 @@ func TestImpactIsPrinted(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, (&impactOptions{}).print(&out, &impactAnswer{Event: list[0]}, evening))
 	require.Contains(t, out.String(), "Nothing followed from it.")
+}
+
+func TestAPlacementIsPrinted(t *testing.T) {
+	inColor(t, false)
+	why := `{"node":"n1","why":{"nodes":4,"out":{"Insufficient cpu":1,"node(s) had untolerated taint":1},"top":[{"node":"n1","free":90,"mates":-5},{"node":"n22","free":70}],
+		"near":[{"node":"n3","lacks":"300Mi of memory"}]}}`
+	said := "0/4 nodes are available: 4 Insufficient cpu."
+	waiting := `{"recorded":false,"why":{"nodes":4,"out":{"Insufficient cpu":4},"near":[{"node":"n3","lacks":"1 of cpu"}]},"message":"` + said + `",
+		"remedies":[{"words":"asking for 1 less of cpu","nodes":["n3"],"effort":1},{"words":"another node"}]}`
+	fits := `{"recorded":false,"next":"n9"}`
+	var lines []string
+	for _, part := range [][]string{placementLines([]byte(why)), placementLines([]byte(`{"node":"n1","why":{"nodes":1}}`)), placementLines([]byte(`{"node":"n1"}`)), placementLines(nil),
+		explanationLines([]byte(waiting), said), explanationLines([]byte(waiting), "0/3 nodes are available."), explanationLines([]byte(fits), said), explanationLines(nil, said)} {
+		lines = append(append(lines, part...), "")
+	}
+	golden(t, "placement.txt", strings.Join(lines, "\n"))
 }
 
 func TestFieldsArePrinted(t *testing.T) {

@@ -146,7 +146,7 @@ func (c *cluster) run(ctx context.Context, ready func() error) error {
 	api := gateway.New(gateway.Config{View: c.view, Ledger: c.ledger, Registry: c.registry, Authority: c.authority, Logs: c.line,
 		Hosts: []string{address.Addr().String(), "localhost", "kubernetes.default.svc"}, ServiceCIDR: c.options.services, Version: version(), Health: c.store.broker.Health,
 		Metrics: counts.handler(), Recorder: &ledgerapi.Recorder{Source: c.store.archived, Cluster: c.options.identity.ID, Deciders: c.deciding.settings()},
-		Witness: c.witness, Archive: c.store.archive, Log: c.log})
+		Witness: c.witness, Archive: c.store.archive, Explain: pending, Log: c.log})
 	g.Go(func() error { return api.Serve(ctx, c.listener) })
 	g.Go(func() error { return c.witness.Run(ctx) })
 	g.Go(func() error { return archive.NewKeeper(c.store.archive, c.store.stream).Run(ctx) })

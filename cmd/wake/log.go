@@ -96,7 +96,7 @@ func (o *logOptions) run(cmd *cobra.Command, place *location, args []string) err
 	}
 	if o.output == "" {
 		leftOut, _ := strconv.Atoi(trailer.Get("Wake-Left-Out"))
-		p.sum(cmd.ErrOrStderr(), leftOut, query)
+		p.sum(cmd.ErrOrStderr(), leftOut, query, o.tail == 0 && query.Get("tail") != "")
 	}
 	return nil
 }
@@ -250,9 +250,8 @@ func (p *eventPrinter) line(e event) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// sum ends the list with what it doesn't show.
-func (p *eventPrinter) sum(out io.Writer, leftOut int, query url.Values) {
-	tail := query.Get("tail") != ""
+// sum ends the list with what it doesn't show; cut says that nobody asked for only the newest.
+func (p *eventPrinter) sum(out io.Writer, leftOut int, query url.Values, cut bool) {
 	switch {
 	case p.printed == 0 && leftOut == 0 && query.Get("ref") != "":
 		fmt.Fprintf(out, "No events of %s match; -n names another namespace.\n", query.Get("ref"))
@@ -265,9 +264,9 @@ func (p *eventPrinter) sum(out io.Writer, leftOut int, query url.Values) {
 	}
 	switch {
 	case p.printed == 0 || !onTerminal(p.out):
-	case tail:
+	case cut && p.printed == defaultTail:
 		fmt.Fprintln(out, faint.Sprint("Only the newest are shown: --tail 0 shows all, --all routine events too."))
-	case leftOut > 0:
+	case leftOut > 0 && query.Get("tail") == "":
 		fmt.Fprintln(out, faint.Sprintf("%s left out: --all shows them.", count(leftOut, "routine event", "routine events")))
 	}
 }

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
-	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/services/scheduler"
 )
 
 // placedOn returns the node that an event placed a pod on, if it did.
@@ -25,90 +22,56 @@ func placementLines(raw json.RawMessage) []string {
 	if len(raw) == 0 || json.Unmarshal(raw, &p) != nil || p.Node == "" {
 		return nil
 	}
-	if p.Why == nil {
-		return []string{"on node " + bold.Sprint(p.Node) + ", which nobody chose here: the binding came from outside"}
+	node := "on node " + bold.Sprint(p.Node)
+	switch {
+	case p.Why == nil:
+		return []string{node + ", without saying why"}
+	case p.Why.Nodes == 1:
+		return []string{node + ", the only one"}
 	}
-	return append([]string{"on node " + bold.Sprint(p.Node) + ", " + choiceWords(p.Why)}, choiceLines(p.Why)...)
+	return append([]string{node + ":"}, indented(scheduler.Words(*p.Why))...)
 }
 
-// choiceWords counts the nodes that would have done, and what ruled out the others.
-func choiceWords(c *events.Choice) string {
-	out := 0
-	for _, n := range c.Out {
-		out += n
-	}
-	var text string
-	switch fit := c.Nodes - out; {
-	case fit == 0:
-		text = fmt.Sprintf("none of %s would do", count(c.Nodes, "node", "nodes"))
-	case c.Nodes == 1:
-		text = "the only node"
-	case fit == 1:
-		text = fmt.Sprintf("the only one of %d nodes that would do", c.Nodes)
-	case out == 0:
-		text = fmt.Sprintf("the best of %d nodes, all of which would do", c.Nodes)
-	default:
-		text = fmt.Sprintf("the best of the %d of %d nodes that would do", fit, c.Nodes)
-	}
-	reasons := sortedKeys(c.Out)
-	slices.SortStableFunc(reasons, func(a, b string) int { return cmp.Compare(c.Out[b], c.Out[a]) })
-	for i, reason := range reasons {
-		reasons[i] = fmt.Sprintf("%d %s", c.Out[reason], reason)
-	}
-	if len(reasons) > 0 {
-		text += "; ruled out: " + strings.Join(reasons, ", ")
-	}
-	return text
-}
-
-// choiceLines tells the best candidates with their scores, and the nearest misses.
-func choiceLines(c *events.Choice) []string {
-	var out []string
-	name, score := 0, 0
-	for _, t := range c.Top {
-		name, score = max(name, len(t.Node)), max(score, len(fmt.Sprint(t.Score())))
-	}
-	for i, t := range c.Top {
-		if len(c.Top) == 1 {
-			break // a score says something beside others only
-		}
-		line := fmt.Sprintf("  %-*s  %*d points: %s", name, t.Node, score, t.Score(), scoreWords(t))
-		if i == 0 {
-			line = bold.Sprint(line)
-		}
-		out = append(out, line)
-	}
-	for _, m := range c.Near {
-		out = append(out, fmt.Sprintf("  nearest miss: %s lacks %s", m.Node, m.Lacks))
+func indented(lines []string) []string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = "  " + l
 	}
 	return out
 }
 
-// scoreWords names the parts of a score that count.
-func scoreWords(c events.Candidate) string {
-	var parts []string
-	for _, part := range []struct {
-		points int64
-		what   string
-	}{{c.Free, "room"}, {c.Prefer, "preferred node affinity"}, {c.Taints, "taints to avoid"}, {c.Mates, "pods of the same workload there"},
-		{c.Zone, "the same in its zone"}, {c.Pods, "preferred pod affinity and spread"}} {
-		if part.points != 0 {
-			parts = append(parts, fmt.Sprintf("%+d %s", part.points, part.what))
-		}
+// pending explains a pod that has no node yet; nil for others.
+func pending(state *events.State, pod events.Ref) any {
+	e, err := scheduler.Explain(state, pod, scheduler.Config{})
+	if err != nil || e.Node != "" {
+		return nil
 	}
-	if len(parts) == 0 {
-		return "nothing speaks for or against it"
-	}
-	return strings.Join(parts, ", ")
+	return e
 }
 
-// explanationLines tells what keeps a pod from having a node, and what would make it fit.
-func explanationLines(explanation any) []string {
-	switch e := explanation.(type) {
-	case nil:
+// explanationLines tells what keeps a pod from having a node, unless its event said so, and what would make it fit.
+func explanationLines(raw json.RawMessage, said string) []string {
+	var e scheduler.Explanation
+	if len(raw) == 0 || json.Unmarshal(raw, &e) != nil {
 		return nil
-	case string:
-		return []string{e}
 	}
-	return yamlLines(explanation)
+	var out []string
+	switch {
+	case e.Next != "":
+		out = append(out, "it fits now: the scheduler's next decision puts it on "+bold.Sprint(e.Next))
+	case e.Message != "" && e.Message != said:
+		out = append(out, yellow.Sprint("now: "+e.Message))
+	}
+	if e.Why != nil {
+		for _, m := range e.Why.Near {
+			out = append(out, "near miss: "+m.Node+" lacks "+m.Lacks)
+		}
+	}
+	for i, r := range e.Remedies {
+		if i == 0 {
+			out = append(out, bold.Sprint("it would fit with one of these, what takes least first:"))
+		}
+		out = append(out, "  - "+r.String())
+	}
+	return out
 }

@@ -56,7 +56,7 @@ func (o *replayOptions) serveHistory(cmd *cobra.Command, h *history) (err error)
 	}
 	address := netip.MustParseAddrPort(listener.Addr().String())
 	api := gateway.New(gateway.Config{View: view, Ledger: played, Registry: h.registry, Authority: authority, Hosts: []string{address.Addr().String(), "localhost"},
-		Version: version(), Log: slog.New(slog.DiscardHandler)})
+		Version: version(), Explain: pending, Log: slog.New(slog.DiscardHandler)})
 	g.Go(func() error { return api.Serve(ctx, listener) })
 	cmd.Printf("Serving %s at %s, %s, until Ctrl-C; it can only be read.\n  export KUBECONFIG=%s\n", h.source, url, o.speed, kubeconfig)
 	close(ready)

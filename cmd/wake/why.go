@@ -183,7 +183,11 @@ func stepLines(step ledgerapi.Why) []string {
 		changed = append(changed[:shownFields], faint.Sprintf("… %d more lines: wake log %d", more, step.Revision))
 	}
 	out = append(out, changed...)
-	return append(out, explanationLines(step.Explanation)...)
+	said := ""
+	if step.Note != nil {
+		said = step.Note.Message
+	}
+	return append(out, explanationLines(step.Explanation, said)...)
 }
 
 // essential returns the fields that a story tells: of a status the phase and what the conditions came to, if that changed at all.

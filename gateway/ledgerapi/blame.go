@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -79,6 +80,7 @@ type story struct {
 	marks  *fielddiff.Blame
 	fields map[string]any // without bookkeeping
 	uid    string
+	secret bool
 	ended  *events.Event // the object's tombstone
 	events map[events.Revision]*events.Event
 }
@@ -97,13 +99,16 @@ func (a *API) blameObject(ctx context.Context, ref events.Ref, at Moment, status
 		ended := wireEvent(s.ended)
 		out.Deleted, out.At = &ended, Moment{Revision: s.ended.Revision - 1, Time: s.ended.Stored}
 	}
-	if out.Object, err = json.Marshal(s.fields); err != nil {
+	if out.Object, err = json.Marshal(s.told()); err != nil {
 		return nil, err
 	}
 	named := map[events.Revision]bool{}
 	s.marks.Each(s.fields, func(path string, value any, mark uint64) {
 		e := s.events[mark]
 		named[mark] = true
+		if s.secret {
+			value = conceal(Field{Path: path, After: value}).After
+		}
 		out.Fields = append(out.Fields, BlamedField{Path: path, Value: value, Revision: mark, Stored: e.Stored, Actor: e.Actor, Type: e.Type})
 	})
 	for revision, e := range s.events {
@@ -154,34 +159,38 @@ func (s *story) take(ctx context.Context, f *fold, e *events.Event, status bool)
 		return nil
 	}
 	if after.UID() != s.uid {
-		*s = story{uid: after.UID(), events: map[events.Revision]*events.Event{}}
+		*s = story{uid: after.UID(), secret: isSecret(&picture{of: after}), events: map[events.Revision]*events.Event{}}
 	}
 	rest, observed, err := whole(after.Typed())
 	if err != nil {
 		return err
 	}
-	fields := legible(rest, observed, after, status)
+	fields := legible(rest, observed, status)
 	s.marks = s.marks.Blamed(s.fields, fields, e.Revision)
 	s.fields, s.events[e.Revision], s.ended = fields, e, nil
 	return nil
 }
 
 // legible returns an object's fields as people read them: without bookkeeping, but with what names it.
-func legible(rest, status map[string]any, o *events.Object, withStatus bool) map[string]any {
-	fields := map[string]any{}
-	for key, value := range rest {
-		fields[key] = value
-	}
+func legible(rest, status map[string]any, withStatus bool) map[string]any {
+	fields := maps.Clone(rest)
 	if metadata, ok := rest["metadata"].(map[string]any); ok {
 		fields["metadata"] = legibleMetadata(metadata)
 	}
 	if withStatus && len(status) > 0 {
 		fields["status"] = status
 	}
-	if isSecret(&picture{of: o}) && fields["data"] != nil {
-		fields["data"] = concealed(fields["data"])
-	}
 	return fields
+}
+
+// told returns the fields without what a Secret holds.
+func (s *story) told() map[string]any {
+	if !s.secret || s.fields["data"] == nil {
+		return s.fields
+	}
+	out := maps.Clone(s.fields)
+	out["data"] = concealed(out["data"])
+	return out
 }
 
 func legibleMetadata(metadata map[string]any) map[string]any {

@@ -2,6 +2,7 @@ package ledgerapi
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -18,9 +19,9 @@ import (
 // Why is one step of the answer to why something is as it is: an event, what it changed, and what is known beside it.
 type Why struct {
 	Event
-	Path        string `json:"path,omitempty"`        // of the first step: the field that was asked about
-	Explanation any    `json:"explanation,omitempty"` // of the first step, if a pod waits for a node: see API.Explain
-	Lost        uint64 `json:"lost,omitempty"`        // of the last step: its cause, which is not held any more
+	Path        string          `json:"path,omitempty"`        // of the first step: the field that was asked about
+	Explanation json.RawMessage `json:"explanation,omitempty"` // of the first step, if a pod waits for a node: see API.Explain
+	Lost        uint64          `json:"lost,omitempty"`        // of the last step: its cause, which is not held any more
 }
 
 var whyParameters = []string{"ref", "event", "path", "at"}
@@ -201,7 +202,7 @@ func (a *API) remover(ctx context.Context, ref events.Ref, path fielddiff.Path, 
 }
 
 // explanation tells what a pod that waits for a node waits for.
-func (a *API) explanation(ctx context.Context, e *events.Event, at events.Revision) (any, error) {
+func (a *API) explanation(ctx context.Context, e *events.Event, at events.Revision) (json.RawMessage, error) {
 	if a.Explain == nil || e.Ref.GroupResource() != (events.GroupResource{Resource: "pods"}) || e.Tombstone {
 		return nil, nil
 	}
@@ -209,5 +210,9 @@ func (a *API) explanation(ctx context.Context, e *events.Event, at events.Revisi
 	if err != nil {
 		return nil, err
 	}
-	return a.Explain(state, e.Ref), nil
+	explained := a.Explain(state, e.Ref)
+	if explained == nil {
+		return nil, nil
+	}
+	return json.Marshal(explained)
 }
