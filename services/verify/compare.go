@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -58,10 +59,26 @@ func (v *verification) compare(e *events.Event, p *proposal) []Difference {
 	for _, d := range fielddiff.Compare(head(e), head(&now)) {
 		fields = append(fields, Difference{Path: d.Path, Recorded: d.Before, Now: d.After})
 	}
+	if i := slices.IndexFunc(fields, func(d Difference) bool { return d.Path == nodePath }); i > 0 {
+		fields = slices.Insert(slices.Delete(slices.Clone(fields), i, i+1), 0, fields[i])
+	}
 	if len(fields) == 0 {
 		fields = []Difference{{Path: "payload", Recorded: fmt.Sprintf("%d bytes", len(e.Payload)), Now: fmt.Sprintf("%d bytes that mean the same", len(now.Payload))}}
 	}
 	return fields
+}
+
+// nodePath is where a placement says which node it is.
+const nodePath = "assigned.node"
+
+// kindOf says whether a difference is one in deed or in words.
+func kindOf(fields []Difference) Kind {
+	for i := range fields {
+		if path := fields[i].Path; !strings.HasPrefix(path, "event.note") && (!strings.HasPrefix(path, "assigned.") || path == nodePath) {
+			return Differs
+		}
+	}
+	return Told
 }
 
 func hidden(value any) any {

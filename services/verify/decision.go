@@ -183,7 +183,7 @@ func (v *verification) settle(d *decision) {
 		if reason := causeFault(p, e); reason != "" {
 			v.diverge(d, Divergence{Kind: Impossible, Revision: e.Revision, Recorded: factOf(e), Reason: reason})
 		} else if fields := v.compare(e, p); len(fields) > 0 {
-			v.diverge(d, Divergence{Kind: Differs, Revision: e.Revision, Recorded: factOf(e), Decided: factOf(&p.Event), Fields: fields})
+			v.diverge(d, Divergence{Kind: kindOf(fields), Revision: e.Revision, Recorded: factOf(e), Decided: factOf(&p.Event), Fields: fields})
 		}
 	}
 	for _, e := range unmatched {
@@ -246,9 +246,15 @@ func (v *verification) added(d *decision) {
 }
 
 func (v *verification) diverge(d *decision, found Divergence) {
-	if v.report.Diverged++; len(v.report.Divergences) < v.MaxDivergences {
-		found.Service, found.Key, found.Basis, found.At = d.identity.service, d.key, d.basis, d.at
-		v.report.Divergences = append(v.report.Divergences, found)
+	found.Service, found.Key, found.Basis, found.At = d.identity.service, d.key, d.basis, d.at
+	r := &v.report
+	if r.Diverged++; len(r.Divergences) < v.MaxDivergences {
+		r.Divergences = append(r.Divergences, found)
+	}
+	if found.Kind == Differs && found.Fields[0].Path == nodePath {
+		if r.Moved++; r.FirstMoved == nil || found.Revision < r.FirstMoved.Revision {
+			r.FirstMoved = &found
+		}
 	}
 	d.service.Diverged++
 }

@@ -19,6 +19,8 @@ type Report struct {
 	Services    []Service         `json:"services"`              // what was decided again, by name
 	Diverged    int               `json:"diverged"`              // how many divergences there are
 	Divergences []Divergence      `json:"divergences,omitempty"` // the first of them, at most Config.MaxDivergences
+	Moved       int               `json:"moved"`                 // of these, pods that would be placed on another node
+	FirstMoved  *Divergence       `json:"firstMoved,omitempty"`  // the first of them
 	Unrecorded  []Unrecorded      `json:"unrecorded,omitempty"`  // by service and type
 	NotVerified []NotVerified     `json:"notVerified,omitempty"` // by service and reason
 	Aside       []events.SetAside `json:"aside,omitempty"`       // the first of the events that were not understood
@@ -49,6 +51,8 @@ type Kind string
 const (
 	// Differs: the decision writes the same facet of the same object, but says something else.
 	Differs Kind = "differs"
+	// Told: the decision does the same, but tells people otherwise: in its note, or in what it says for a placement.
+	Told Kind = "told"
 	// Absent: the decision doesn't write the recorded facet. Decided is then what it writes instead, if anything.
 	Absent Kind = "absent"
 	// Added: the decision writes something more in a batch that is recorded without it.
@@ -70,7 +74,7 @@ type Divergence struct {
 
 	Recorded *Fact        `json:"recorded,omitempty"` // nil for Added
 	Decided  *Fact        `json:"decided,omitempty"`  // nil if nothing comes near the recorded one
-	Fields   []Difference `json:"fields,omitempty"`   // in which Decided is not Recorded, ordered by path
+	Fields   []Difference `json:"fields,omitempty"`   // in which Decided is not Recorded: the node of a placement first, the event's own last
 	Reason   string       `json:"reason,omitempty"`
 }
 
@@ -81,7 +85,7 @@ type Fact struct {
 	Object string `json:"object"` // "pods/default/web-x"
 }
 
-// Difference is one field. Its path begins with "spec", "status" and the like for the object's fields, with "event" for the event's own. A side without
+// Difference is one field. Its path begins with "spec", "status" and the like for the object's fields, with "event" for the event's own, with "assigned" for a placement's ("assigned.node"). A side without
 // the field is nil; else it is what encoding/json decodes.
 type Difference struct {
 	Path     string `json:"path"`
@@ -103,6 +107,9 @@ func (d Difference) String() string {
 	return fmt.Sprintf("%s: recorded %s, now %s", d.Path, word(d.Recorded), word(d.Now))
 }
 
+// maxFieldsTold is how many fields String tells of.
+const maxFieldsTold = 3
+
 // String tells a divergence in one line: `1042 PodBound pods/default/web-x by scheduler on 1039: spec.nodeName: recorded "n1", now "n2"`.
 func (d *Divergence) String() string {
 	var b strings.Builder
@@ -119,10 +126,13 @@ func (d *Divergence) String() string {
 		if d.Decided != nil {
 			fmt.Fprintf(&b, " (but %s %s)", d.Decided.Type, d.Decided.Object)
 		}
-	case Differs:
-		words := make([]string, len(d.Fields))
-		for i, f := range d.Fields {
-			words[i] = f.String()
+	case Differs, Told:
+		words := make([]string, 0, maxFieldsTold+1)
+		for _, f := range d.Fields[:min(len(d.Fields), maxFieldsTold)] {
+			words = append(words, f.String())
+		}
+		if more := len(d.Fields) - maxFieldsTold; more > 0 {
+			words = append(words, fmt.Sprintf("%d more fields", more))
 		}
 		b.WriteString(strings.Join(words, "; "))
 	default:
