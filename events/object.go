@@ -122,10 +122,12 @@ func notInNodeNames(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '.')
 }
 
-// placedOn reads the node of a Placement.
+// placedOn reads the node of a Placement. What is kept with it for people is only looked at from both ends: to read it takes longer than all the rest.
 func placedOn(payload []byte) (string, error) {
 	if rest, ok := bytes.CutPrefix(payload, []byte(`{"node":"`)); ok {
-		if node, ok := bytes.CutSuffix(rest, []byte(`"}`)); ok && !bytes.ContainsFunc(node, notInNodeNames) {
+		node, tail, _ := bytes.Cut(rest, []byte(`"`))
+		whole := string(tail) == "}" || bytes.HasPrefix(tail, []byte(`,"why":{`)) && bytes.HasSuffix(tail, []byte("}}"))
+		if whole && !bytes.ContainsFunc(node, notInNodeNames) {
 			return string(node), nil
 		}
 	}
