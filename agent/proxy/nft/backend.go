@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/wakehq/wake/agent/proxy"
+	"github.com/wakehq/wake/agent/proxy/kernel"
 )
 
 // Config says what one cluster's proxy on this node works with.
@@ -44,14 +45,11 @@ func (c Config) validate() error {
 	return nil
 }
 
-// surroundings are the parts of the kernel beside nftables that the backend needs.
+// surroundings are the parts of the kernel beside nftables that the backend needs: kernel.Netlink.
 type surroundings interface {
-	// forgetFlows drops the UDP flows to the keys whose endpoint isn't among the key's own.
-	forgetFlows(current map[proxy.Key][]netip.AddrPort) error
-	// route leads the networks to the device.
-	route(nets []netip.Prefix, device string) error
-	// unroute takes those routes away.
-	unroute(nets []netip.Prefix, device string) error
+	ForgetFlows(current map[proxy.Key][]netip.AddrPort) error
+	Route(nets []netip.Prefix, device string) error
+	Unroute(nets []netip.Prefix, device string) error
 }
 
 // Backend serves virtual servers by nftables. It implements proxy.Backend.
@@ -80,17 +78,17 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, unusable(err)
 	}
-	return newBackend(cfg, nft, kernel{}), nil
+	return newBackend(cfg, nft, kernel.Netlink{}), nil
 }
 
-func newBackend(cfg Config, nft knftables.Interface, kernel surroundings) *Backend {
-	return &Backend{cfg: cfg, family: ipv4, nft: nft, kernel: kernel}
+func newBackend(cfg Config, nft knftables.Interface, around surroundings) *Backend {
+	return &Backend{cfg: cfg, family: ipv4, nft: nft, kernel: around}
 }
 
 // Reconcile implements proxy.Backend.
 func (b *Backend) Reconcile(ctx context.Context, state proxy.State) error {
 	if b.cfg.PodDevice != "" {
-		if err := b.kernel.route(b.cfg.ServiceNets, b.cfg.PodDevice); err != nil {
+		if err := b.kernel.Route(b.cfg.ServiceNets, b.cfg.PodDevice); err != nil {
 			return err
 		}
 	}
@@ -150,7 +148,7 @@ func (b *Backend) forget(flows map[proxy.Key][]netip.AddrPort) error {
 	if len(flows) == 0 {
 		return nil
 	}
-	if err := b.kernel.forgetFlows(flows); err != nil {
+	if err := b.kernel.ForgetFlows(flows); err != nil {
 		return fmt.Errorf("forgetting UDP flows of %d virtual servers: %w", len(flows), err)
 	}
 	return nil
@@ -168,7 +166,7 @@ func (b *Backend) Remove(ctx context.Context) error {
 	if b.cfg.PodDevice == "" {
 		return nil
 	}
-	return b.kernel.unroute(b.cfg.ServiceNets, b.cfg.PodDevice)
+	return b.kernel.Unroute(b.cfg.ServiceNets, b.cfg.PodDevice)
 }
 
 // Close implements proxy.Backend. The process holds nothing.

@@ -35,14 +35,14 @@ var testConfig = Config{
 // noKernel records whose flows should be forgotten.
 type noKernel struct{ forgotten *strings.Builder }
 
-func (n noKernel) forgetFlows(current map[proxy.Key][]netip.AddrPort) error {
+func (n noKernel) ForgetFlows(current map[proxy.Key][]netip.AddrPort) error {
 	for _, key := range slices.SortedFunc(maps.Keys(current), proxy.Key.Compare) {
 		fmt.Fprintf(n.forgotten, "# forget flows of %s but those to %v\n", key, current[key])
 	}
 	return nil
 }
-func (noKernel) route([]netip.Prefix, string) error   { return nil }
-func (noKernel) unroute([]netip.Prefix, string) error { return nil }
+func (noKernel) Route([]netip.Prefix, string) error   { return nil }
+func (noKernel) Unroute([]netip.Prefix, string) error { return nil }
 
 // recorder is a fake nft that keeps the text of each transaction.
 type recorder struct {

@@ -1,4 +1,4 @@
-package nft
+package kernel
 
 import (
 	"encoding/binary"
@@ -36,8 +36,8 @@ type flow struct {
 	tuple []byte         // how the kernel names it
 }
 
-// forgetFlows implements surroundings. It has the kernel choose the flows: a busy node has many others.
-func (kernel) forgetFlows(current map[proxy.Key][]netip.AddrPort) error {
+// ForgetFlows drops the UDP flows to the keys whose endpoint is not among the key's own. It has the kernel choose the flows: a busy node has many others.
+func (Netlink) ForgetFlows(current map[proxy.Key][]netip.AddrPort) error {
 	var stale []flow
 	find := func(only netip.AddrPort) error {
 		return eachUDPFlow(only, func(f flow) {

@@ -1,4 +1,4 @@
-package nft
+package kernel
 
 import (
 	"errors"
@@ -10,14 +10,16 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// kernel is the network namespace of the calling thread.
-type kernel struct{}
+// Netlink works on the network namespace of the calling thread.
+type Netlink struct{}
 
-func (kernel) route(nets []netip.Prefix, device string) error {
+// Route leads the networks to the device.
+func (Netlink) Route(nets []netip.Prefix, device string) error {
 	return eachRoute(nets, device, "routing", netlink.RouteReplace)
 }
 
-func (kernel) unroute(nets []netip.Prefix, device string) error {
+// Unroute takes the routes of Route away. Missing ones are no error.
+func (Netlink) Unroute(nets []netip.Prefix, device string) error {
 	return eachRoute(nets, device, "removing the route of", func(route *netlink.Route) error {
 		if err := netlink.RouteDel(route); !errors.Is(err, syscall.ESRCH) {
 			return err

@@ -1,0 +1,6 @@
+// Package kernel does what the service proxy's backends need of the kernel beside their own rules.
+//
+//   - UDP flows to an endpoint that is gone are forgotten, and no others: conntrack would keep them there as long as they go on.
+//   - The node itself reaches service addresses by a route to the pods' bridge, also without a default route.
+//   - All of it happens in the network namespace of the calling thread.
+package kernel
