@@ -119,7 +119,7 @@ func assign(typed runtime.Object, e *Event) error {
 }
 
 func notInNodeNames(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '.')
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.'
 }
 
 // placedOn reads the node of a Placement. What is kept with it for people is only looked at from both ends: to read it takes longer than all the rest.
