@@ -41,7 +41,7 @@ type Config struct {
 	KeepFor    time.Duration
 
 	ThinAfter       time.Duration // age from which on superseded observed events lose their payload in segments; 0 is never
-	SegmentEvents   int           // events per segment, unless a quarter of the number of facets is more; DefaultSegmentEvents if 0
+	SegmentEvents   int           // events per segment, unless half of the number of facets is more; DefaultSegmentEvents if 0
 	TombstoneEvents uint64        // how many events long an object that ended is remembered by the present, at least; DefaultTombstoneEvents if 0
 	Every           time.Duration // how often the keeper looks; DefaultEvery if 0
 }
@@ -128,9 +128,23 @@ func (a *Archive) refresh(ctx context.Context) error {
 	}
 	a.segments = reuse(segments, a.segments)
 	if snapshot != nil && (a.snapshot == nil || a.snapshot.base != snapshot.base) {
-		a.snapshot = snapshot
+		a.replaceSnapshot(snapshot)
 	}
 	return nil
+}
+
+// replaceSnapshot makes e the newest. The caller holds a.mu.
+func (a *Archive) replaceSnapshot(e *entry) {
+	if a.snapshot != nil {
+		a.letGo(a.snapshot)
+	}
+	a.snapshot = e
+}
+
+// letGo forgets e's reader: its file is closed, and its space free if it was removed, once nobody reads it any more. The caller holds a.mu.
+func (a *Archive) letGo(e *entry) {
+	e.reader = nil
+	a.opened = slices.DeleteFunc(a.opened, func(o *entry) bool { return o == e })
 }
 
 // reuse takes over entries that are known already, for their readers.
@@ -190,8 +204,7 @@ func (a *Archive) open(ctx context.Context, e *entry) (*segment.Reader, error) {
 	}
 	e.reader = r
 	if a.opened = append(a.opened, e); len(a.opened) > maxOpen {
-		a.opened[0].reader = nil // the file is closed once nobody reads it any more
-		a.opened = a.opened[1:]
+		a.letGo(a.opened[0])
 	}
 	return r, nil
 }
@@ -223,6 +236,10 @@ func (a *Archive) state(ctx context.Context, at events.Revision) (*segment.Reade
 			return nil, fmt.Errorf("the state as of revision %d: %s: %w", at, a.where(), events.ErrTooOld)
 		}
 		r, err := a.open(ctx, e)
+		var damage *segment.DamageError
+		if segmentOf := a.covering(at); errors.As(err, &damage) && segmentOf != nil && segmentOf != e {
+			return a.open(ctx, segmentOf) // it tells the same, with more to fold
+		}
 		if attempt == maxAttempts || !errors.Is(err, fs.ErrNotExist) {
 			return r, err
 		}

@@ -205,59 +205,47 @@ func BenchmarkHistory(b *testing.B) {
 	})
 	archived := int(status.Last)
 
-	b.Run("object at a revision", func(b *testing.B) {
-		var durations []time.Duration
-		for b.Loop() {
-			pod := benchPod(w.random.IntN(w.pods))
-			ref := events.Ref{Resource: "pods", Namespace: pod.Namespace, Name: pod.Name}
-			q := events.Query{Ref: &ref, To: events.Revision(1 + w.random.IntN(n)), LastPerFacet: true}
-			durations = append(durations, timed(func() { require.NoError(b, l.Read(b.Context(), q, func(events.Event) bool { return true })) }))
-		}
-		report(b, durations)
-	})
-	b.Run("history of an object", func(b *testing.B) {
-		var durations []time.Duration
-		for b.Loop() {
-			pod := benchPod(w.random.IntN(w.pods))
-			ref := events.Ref{Resource: "pods", Namespace: pod.Namespace, Name: pod.Name}
-			durations = append(durations, timed(func() {
-				require.NoError(b, l.Read(b.Context(), events.Query{Ref: &ref}, func(events.Event) bool { return true }))
-			}))
-		}
-		report(b, durations)
-	})
-	b.Run("state at a revision", func(b *testing.B) {
-		var durations []time.Duration
-		for b.Loop() {
-			q := events.Query{To: events.Revision(1 + w.random.IntN(n)), LastPerFacet: true}
-			durations = append(durations, timed(func() { require.NoError(b, l.Read(b.Context(), q, func(events.Event) bool { return true })) }))
-		}
-		report(b, durations)
-	})
-	b.Run("present", func(b *testing.B) {
-		var durations []time.Duration
-		for b.Loop() {
-			durations = append(durations, timed(func() {
-				require.ErrorIs(b, l.Follow(b.Context(), events.Start{Present: true}, untilLoaded), errDone)
-			}))
-		}
-		report(b, durations)
-	})
-	b.Run("present from the stream", func(b *testing.B) {
-		var durations []time.Duration
-		for b.Loop() {
-			durations = append(durations, timed(func() {
-				require.ErrorIs(b, s.Follow(b.Context(), events.Start{Present: true}, untilLoaded), errDone)
-			}))
-		}
-		report(b, durations)
-	})
+	lookups(b, w, l, n)
+	presents(b, l, s)
 	replays(b, l, s, archived)
 	b.Run("compressed stream", func(b *testing.B) {
 		for b.Loop() {
-			compressed(b, s, min(n, 200_000))
+			compressed(b, s, dir, min(n, 200_000))
 		}
 	})
+}
+
+// median runs read again and again.
+func median(b *testing.B, name string, read func(b *testing.B)) {
+	b.Run(name, func(b *testing.B) {
+		var durations []time.Duration
+		for b.Loop() {
+			durations = append(durations, timed(func() { read(b) }))
+		}
+		report(b, durations)
+	})
+}
+
+func lookups(b *testing.B, w *writer, l *archive.Ledger, n int) {
+	read := func(b *testing.B, q events.Query) {
+		require.NoError(b, l.Read(b.Context(), q, func(events.Event) bool { return true }))
+	}
+	ref := func() *events.Ref {
+		pod := benchPod(w.random.IntN(w.pods))
+		return &events.Ref{Resource: "pods", Namespace: pod.Namespace, Name: pod.Name}
+	}
+	at := func() events.Revision { return events.Revision(1 + w.random.IntN(n)) }
+	median(b, "object at a revision", func(b *testing.B) { read(b, events.Query{Ref: ref(), To: at(), LastPerFacet: true}) })
+	median(b, "history of an object", func(b *testing.B) { read(b, events.Query{Ref: ref()}) })
+	median(b, "state at a revision", func(b *testing.B) { read(b, events.Query{To: at(), LastPerFacet: true}) })
+}
+
+func presents(b *testing.B, l *archive.Ledger, s onBroker) {
+	for name, ledger := range map[string]events.Ledger{"present": l, "present from the stream": s} {
+		median(b, name, func(b *testing.B) {
+			require.ErrorIs(b, ledger.Follow(b.Context(), events.Start{Present: true}, untilLoaded), errDone)
+		})
+	}
 }
 
 var errDone = fmt.Errorf("done")
@@ -322,8 +310,8 @@ func consumeRaw(b testing.TB, conn *nats.Conn, n int64) {
 }
 
 // compressed tells what the same events take in a stream compressed by the broker.
-func compressed(b *testing.B, s onBroker, n int) {
-	js, err := natsjs.New(s.conn, natsjs.WithPublishAsyncMaxPending(2048))
+func compressed(b *testing.B, s onBroker, dir string, n int) {
+	js, err := natsjs.New(s.conn, natsjs.WithPublishAsyncMaxPending(1024), natsjs.WithPublishAsyncTimeout(time.Minute))
 	require.NoError(b, err)
 	stream, err := js.CreateStream(b.Context(), natsjs.StreamConfig{Name: "COPY", Subjects: []string{"copy.>"}, Compression: natsjs.S2Compression})
 	require.NoError(b, err)
@@ -333,19 +321,21 @@ func compressed(b *testing.B, s onBroker, n int) {
 		for _, field := range r.Header {
 			msg.Header[field.Name] = []string{field.Value}
 		}
-		_, err := js.PublishMsgAsync(msg)
+		_, err := js.PublishMsgAsync(msg, natsjs.WithStallWait(time.Minute))
 		return err == nil
 	}))
 	<-js.PublishAsyncComplete()
-	time.Sleep(15 * time.Second) // the broker compresses a block once it has moved on, when it gets to it
 	files := 0
-	_ = filepath.WalkDir(os.TempDir(), func(path string, _ fs.DirEntry, _ error) error {
+	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, _ error) error {
 		if filepath.Base(path) == "COPY" && files == 0 {
 			files = int(size(b, path))
 		}
 		return nil
 	})
-	b.ReportMetric(float64(files)/float64(n), "bytes/event")
+	info, err := stream.Info(b.Context())
+	require.NoError(b, err)
+	b.ReportMetric(float64(files)/float64(info.State.Msgs), "bytes/event")
+	b.ReportMetric(float64(info.State.Msgs), "events")
 	b.ReportMetric(0, "ns/op")
 	require.NoError(b, js.DeleteStream(b.Context(), stream.CachedInfo().Config.Name))
 }

@@ -22,6 +22,7 @@ type Keeper struct {
 	archive *Archive
 	source  Source
 	checked bool // that what the store has fits together
+	remake  bool // the newest snapshot, which may be damaged
 }
 
 // NewKeeper returns the keeper of archive.
@@ -35,11 +36,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wait := k.archive.config.Every
 	for ctx.Err() == nil {
-		err := k.Step(ctx)
-		if wait = k.archive.config.Every; err != nil {
-			wait *= 10 // what fails may be large to read
+		wait := k.archive.config.Every
+		if err := k.Step(ctx); err != nil {
+			wait *= afterFailure
 		}
 		select {
 		case <-ctx.Done():
@@ -52,6 +52,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 // Step does all that there is to do now. A failure loses nothing: the next Step goes on.
 func (k *Keeper) Step(ctx context.Context) error {
 	err := k.step(ctx)
+	if err != nil {
+		var damage *segment.DamageError
+		k.checked, k.remake = false, k.remake || errors.As(err, &damage)
+	}
 	if ctx.Err() == nil {
 		k.archive.mu.Lock()
 		k.archive.failed = err
@@ -105,7 +109,7 @@ func (k *Keeper) takeUp(ctx context.Context) error {
 	k.archive.mu.Lock()
 	snapshot := k.archive.snapshot
 	k.archive.mu.Unlock()
-	if snapshot != nil && snapshot.base == newest.last {
+	if snapshot != nil && snapshot.base == newest.last && !k.remake {
 		if _, err := k.archive.open(ctx, snapshot); err == nil {
 			return nil
 		}
@@ -119,7 +123,11 @@ func (k *Keeper) takeUp(ctx context.Context) error {
 	if err := r.Events(0, 0, func(e events.Raw) bool { last.add(e); return true }); err != nil {
 		return err
 	}
-	return k.writeSnapshot(ctx, r, last, r.Footer())
+	if err := k.writeSnapshot(ctx, r, last, r.Footer()); err != nil {
+		return err
+	}
+	k.remake = false
+	return nil
 }
 
 // segmentEvents returns how many events the next segment has: enough that the state, which each begins with, doesn't outweigh them.
@@ -136,8 +144,11 @@ func (k *Keeper) segmentEvents(ctx context.Context) (uint64, error) {
 }
 
 const (
-	facetsPerEvent = 4
-	// segmentBytes is where a segment ends before it has all its events, unless a quarter of the state's size is more: the last events of each facet are
+	// afterFailure is how many times longer it is waited then: what fails may have read much before.
+	afterFailure = 10
+	// facetsPerEvent is how many facets a segment's state may have for each of its events.
+	facetsPerEvent = 2
+	// segmentBytes is where a segment ends before it has all its events, unless half of the state's size is more: the last events of each facet are
 	// held in memory while it is cut.
 	segmentBytes = 64 << 20
 )
@@ -333,6 +344,6 @@ func (k *Keeper) thinOne(ctx context.Context, e *entry, r *segment.Reader) error
 	}
 	k.archive.mu.Lock()
 	defer k.archive.mu.Unlock()
-	e.reader = nil // of the file that this one replaced
+	k.archive.letGo(e)
 	return nil
 }

@@ -456,6 +456,27 @@ func TestSnapshotIsMadeAgain(t *testing.T) {
 	}
 }
 
+// TestDamagedSnapshotIsNoticedLate has a snapshot damaged where opening it doesn't show.
+func TestDamagedSnapshotIsNoticedLate(t *testing.T) {
+	p := newPast(t, 2)
+	whole, s, dir := memory.New(memory.Faults{}), memory.New(memory.Faults{}), t.TempDir()
+	l, keeper := open(t, s, dir, busy)
+	p.append(40, whole, l)
+	require.NoError(t, keeper.Step(t.Context()))
+	path := newestSnapshot(t, dir)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	data[len(data)/2] ^= 1
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	l, keeper = open(t, s, dir, busy)
+	p.append(10, whole, l)
+	var damage *segment.DamageError
+	require.ErrorAs(t, keeper.Step(t.Context()), &damage)
+	require.Contains(t, damage.File, path)
+	require.NoError(t, keeper.Step(t.Context()))
+	p.sameHistory(whole, l)
+}
+
 func TestWhatDoesNotFitIsRefused(t *testing.T) {
 	p := newPast(t, 2)
 	s, dir := memory.New(memory.Faults{}), t.TempDir()

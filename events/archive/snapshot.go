@@ -57,7 +57,7 @@ func (k *Keeper) writeSnapshot(ctx context.Context, before *segment.Reader, last
 		return fmt.Errorf("writing a snapshot of revision %d: %w", after.Last, err)
 	}
 	k.archive.mu.Lock()
-	k.archive.snapshot = &entry{name: name, base: after.Last, last: after.Last}
+	k.archive.replaceSnapshot(&entry{name: name, base: after.Last, last: after.Last})
 	k.archive.mu.Unlock()
 	return k.dropSnapshots(ctx)
 }

@@ -288,3 +288,5 @@ func TestWriterRefusesDisorder(t *testing.T) {
 	require.Error(t, w.State(raw(3, "a")), "events come last")
 	require.Error(t, w.Note(raw(3, "a")), "events come last")
 }
+
+func sortState(state []events.Raw) { slices.SortFunc(state, bySubject) }
