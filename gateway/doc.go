@@ -9,7 +9,9 @@
 //   - Each event names the user that asked for it ("user:<common name>"), begins a chain of causes and names the revision it was decided on.
 //   - Everybody who presents a certificate of the cluster's authority is let in and may do everything; role based access control is not enforced.
 //     /healthz, /livez, /readyz and /version are open to all.
-//   - Any read takes ?at= (or the header Wake-At): a revision, a time, or an age such as -10m. It is answered from the state as it was then.
+//   - Any read takes a moment, a revision, a time or an age such as -10m: before its path (/at/-10m/api/v1/…), in ?at= or in the header Wake-At. It is answered
+//     from the state as it was then, ages in tables included. Nothing of the past can be written, but dry runs may be made of it.
+//   - Restoring (POST /apis/ledger.wake.dev/v1/restore) appends events in one batch, or none; see package restore.
 //
 // Metadata belongs to the desired facet. A write to /status therefore changes the status alone, and who manages which status
 // field is not recorded in managedFields.

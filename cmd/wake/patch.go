@@ -82,19 +82,6 @@ func scalar(value any) (string, bool) {
 	return string(text), len(text) <= oneLine
 }
 
-// plain words any value on one line.
-func plain(value any) string {
-	if value == nil {
-		return "(none)"
-	}
-	text, _ := scalar(value)
-	if text == "" {
-		encoded, _ := json.Marshal(value)
-		text = string(encoded)
-	}
-	return text
-}
-
 func fieldLines(f ledgerapi.Field, width int) []string {
 	path := fmt.Sprintf("%-*s", width, f.Path+":")
 	if !beside(f) {

@@ -98,7 +98,7 @@ func (p *planner) changeBack(s *Step, was, now *events.Object) error {
 	m.SetOwnerReferences(owners)
 	m.SetAnnotations(keptFrom(n.GetAnnotations(), m.GetAnnotations()))
 	m.SetManagedFields(append(m.GetManagedFields(), ofStatus(n.GetManagedFields())...))
-	reasons := append(lost, p.inherit(target, now.Typed())...)
+	reasons := slices.Concat(lost, p.inherit(target, now.Typed()))
 	was.Kind.SetStatus(target, now.Typed().DeepCopyObject())
 	updated, _, err := was.Kind.PrepareUpdate(p.write(was.Ref), target, now.Typed())
 	if err != nil {
