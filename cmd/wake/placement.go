@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/services/scheduler"
@@ -64,7 +65,9 @@ func explanationLines(raw json.RawMessage, said string) []string {
 	}
 	if e.Why != nil {
 		for _, m := range e.Why.Near {
-			out = append(out, "near miss: "+m.Node+" lacks "+m.Lacks)
+			if miss := m.Node + " lacks " + m.Lacks; !strings.Contains(said+e.Message, miss) {
+				out = append(out, "near miss: "+miss)
+			}
 		}
 	}
 	for i, r := range e.Remedies {

@@ -131,7 +131,6 @@ func (a *API) moment(ctx context.Context, text string, now time.Time) (Moment, e
 // span is what happened to one object.
 type span struct {
 	before   *events.Object
-	first    bool // before is known
 	created  bool
 	observed int // events of the status
 	events   []DiffEvent

@@ -96,7 +96,7 @@ func (t *teller) beginOfTail(ctx context.Context) (events.Revision, error) {
 			query.From = end - window + 1
 		}
 		err := t.api.Ledger.Read(ctx, query, func(e events.Event) bool {
-			if s.matches(&e) && !(s.notable && routine(&e)) {
+			if s.matches(&e) && (!s.notable || !routine(&e)) {
 				found++
 			}
 			return true

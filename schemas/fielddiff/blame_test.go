@@ -17,7 +17,9 @@ func blameOf(t require.TestingT, values ...string) (out []string) {
 		b = b.Blamed(before, after, uint64(i+1))
 		before = after
 	}
-	b.Each(before, func(path string, value any, mark uint64) { out = append(out, fmt.Sprintf("%s=%v:%d", path, value, mark)) })
+	b.Each(before, func(path string, value any, mark uint64) {
+		out = append(out, fmt.Sprintf("%s=%v:%d", path, value, mark))
+	})
 	return out
 }
 
