@@ -54,7 +54,7 @@ func with(name string, alter func(in runner.Input, d *runner.Decision)) func() [
 // history is a cluster with a past, on which nothing is lost but by kills.
 func history(t *testing.T, test func(c *cluster)) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 42, withDelays)
+		c := newCluster(t, 42, small, withDelays)
 		c.day(2 * time.Minute)
 		report := c.verified(deciders)
 		require.Zero(t, report.Diverged, report.Divergences)

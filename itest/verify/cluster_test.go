@@ -43,6 +43,7 @@ func decidersWith(scheduler runner.Decider) []runner.Decider {
 type cluster struct {
 	*testing.T
 	seed     uint64
+	size     size
 	ledger   *memory.Ledger
 	registry *schemas.Registry
 	view     *events.View // of users and nodes
@@ -52,11 +53,11 @@ type cluster struct {
 	renewed  map[string]time.Time
 }
 
-func newCluster(t *testing.T, seed uint64, faults memory.Faults) *cluster {
+func newCluster(t *testing.T, seed uint64, size size, faults memory.Faults) *cluster {
 	registry, err := newRegistry()
 	require.NoError(t, err)
 	faults.Seed = seed
-	c := &cluster{T: t, seed: seed, ledger: memory.New(faults), registry: registry, random: rand.New(rand.NewPCG(seed, 1)), dead: map[string]bool{},
+	c := &cluster{T: t, seed: seed, size: size, ledger: memory.New(faults), registry: registry, random: rand.New(rand.NewPCG(seed, 1)), dead: map[string]bool{},
 		renewed: map[string]time.Time{}}
 	c.view, err = events.OpenView(t.Context(), c.ledger, registry)
 	require.NoError(t, err)

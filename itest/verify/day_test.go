@@ -43,19 +43,27 @@ completionMode: %s, ttlSecondsAfterFinished: 5, template: {spec: {restartPolicy:
 selector: {matchLabels: {app: %[1]s}}, template: {metadata: {labels: {app: %[1]s}}, spec: {topologySpreadConstraints: [{maxSkew: 1,
 topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: %[1]s}}}], containers: [{name: c, image: i}]}}}}`
 	podManifest = `{apiVersion: v1, kind: Pod, metadata: {name: %s, namespace: %s, labels: {app: %s}}, spec: {containers: [{name: c, image: i,
-resources: {requests: {cpu: "%d"}}}]}}`
+resources: {requests: {cpu: %dm}}}]}}`
 )
 
-const nodeCount = 5
+// size is how much there is in a cluster.
+type size struct{ nodes, replicas, users int }
+
+var (
+	small = size{nodes: 5, replicas: 5, users: 1}
+	large = size{nodes: 40, replicas: 40, users: 6}
+)
 
 // day lets users, nodes and processes do this and that for a while: kills and restarts included.
 func (c *cluster) day(length time.Duration) {
 	kills := []func(){c.start(), c.start()}
-	for i := range nodeCount {
-		c.apply(fmt.Sprintf(nodeManifest, fmt.Sprintf("n%d", i), i%2))
+	for i := range c.size.nodes {
+		c.apply(fmt.Sprintf(nodeManifest, fmt.Sprintf("n%d", i), i%3))
 	}
 	for end := time.Now().Add(length); time.Now().Before(end); {
-		c.user()
+		for range c.size.users {
+			c.user()
+		}
 		for range 1 + c.random.IntN(4) {
 			c.nodes()
 			time.Sleep(time.Duration(c.random.IntN(800)) * time.Millisecond)
@@ -82,10 +90,12 @@ func (c *cluster) user() {
 	policy := policies[c.random.IntN(len(policies))]
 	switch c.random.IntN(16) {
 	case 0, 1:
-		c.apply(fmt.Sprintf(deploymentManifest, c.name("web"), home, 1+c.random.IntN(4), c.random.IntN(20), 100*(1+c.random.IntN(5))))
+		c.apply(fmt.Sprintf(deploymentManifest, c.name("web"), home, 1+c.random.IntN(c.size.replicas), c.random.IntN(20), 100+c.random.IntN(400)))
 	case 2, 3:
 		c.with(deploymentsKind, func(ref events.Ref) {
-			c.edit(ref, func(obj runtime.Object) { *obj.(*appsv1.Deployment).Spec.Replicas = int32(c.random.IntN(6)) })
+			c.edit(ref, func(obj runtime.Object) {
+				*obj.(*appsv1.Deployment).Spec.Replicas = int32(c.random.IntN(c.size.replicas + 1))
+			})
 		})
 	case 4, 5:
 		c.with(deploymentsKind, func(ref events.Ref) {
@@ -110,7 +120,7 @@ func (c *cluster) user() {
 	case 12:
 		app := "none"
 		c.with(setsKind, func(ref events.Ref) { app = ref.Name }) // it may be adopted
-		c.apply(fmt.Sprintf(podManifest, c.name("pod"), home, app, 1+c.random.IntN(5)))
+		c.apply(fmt.Sprintf(podManifest, c.name("pod"), home, app, 100+c.random.IntN(5000)))
 	case 13:
 		c.with(podsKind, func(ref events.Ref) { c.remove(ref, policy) })
 	case 14:
@@ -127,7 +137,7 @@ func (c *cluster) user() {
 
 // trouble lets a node fall silent or speak again, or takes it away.
 func (c *cluster) trouble() {
-	name := fmt.Sprintf("n%d", c.random.IntN(nodeCount))
+	name := fmt.Sprintf("n%d", c.random.IntN(c.size.nodes))
 	switch {
 	case c.random.IntN(4) == 0:
 		c.remove(events.Ref{Resource: "nodes", Name: name}, metav1.DeletePropagationBackground)

@@ -14,7 +14,7 @@ import (
 	"github.com/wakehq/wake/services/verify"
 )
 
-var runs = flag.Int("runs", 12, "how many random histories are verified")
+var runs = flag.Int("runs", 100, "how many random histories are verified; -short verifies a tenth")
 
 // verified verifies all of a cluster's history.
 func (c *cluster) verified(deciders func() []runner.Decider) verify.Report {
@@ -25,11 +25,21 @@ func (c *cluster) verified(deciders func() []runner.Decider) verify.Report {
 
 // On unchanged code every decision comes out as it was recorded, whatever happened to those who made it.
 func TestRandomHistoriesAreVerified(t *testing.T) {
-	decisions := map[string]int{}
-	for seed := range uint64(*runs) {
+	decisions, n := map[string]int{}, *runs
+	if testing.Short() {
+		n = max(1, n/10)
+	}
+	for seed := range uint64(n) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			size, faults := small, everythingWrong
+			if seed%25 == 24 {
+				size = large
+			}
+			if seed%2 == 1 {
+				faults = withDelays
+			}
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, seed, everythingWrong)
+				c := newCluster(t, seed, size, faults)
 				c.day(3 * time.Minute)
 				report := c.verified(deciders)
 				for i := range report.Divergences {

@@ -41,7 +41,7 @@ type sightings struct {
 	err error
 }
 
-// perChunk is how many events are looked at between two messages.
+// perChunk is how many events are looked at between two messages, at most.
 const perChunk = 1024
 
 // scout reads ahead which decisions are recorded, so that they can be made when the state is at their basis. The channel is closed when the end was
@@ -70,7 +70,7 @@ func scout(ctx context.Context, config Config) <-chan sightings {
 				chunk.all = append(chunk.all, sighting{id, e.Revision})
 			}
 			chunk.to = e.Revision
-			if n++; n < perChunk {
+			if n++; n < min(perChunk, config.Ahead) {
 				return true
 			}
 			return send()
