@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -267,6 +268,42 @@ func TestADiffTellsTheNetEffect(t *testing.T) {
 	code, _, answer := c.do(t, http.MethodGet, ledgerapi.Prefix+"/diff?from=9&to=3", "")
 	require.Equal(t, http.StatusBadRequest, code)
 	require.Contains(t, answer, "give the older one first")
+}
+
+// What happens while a client follows is told with what it changed, as if it had been read later.
+func TestFollowingTellsChanges(t *testing.T) {
+	c := newCluster(t)
+	_, scaled, _, _ := webHistory(t, c)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.config.Host+ledgerapi.Prefix+"/events?follow=1&changes=1&notable=1&tail=1&kind=deploy", nil)
+	require.NoError(t, err)
+	response, err := c.http.Do(request)
+	require.NoError(t, err)
+	defer func() { _ = response.Body.Close() }()
+	decoder := json.NewDecoder(response.Body)
+	next := func() (e ledgerapi.Event) {
+		require.NoError(t, decoder.Decode(&e))
+		return e
+	}
+	require.Equal(t, []string{"spec.template.spec.containers[aside]"}, pathsOf(next().Fields))
+	c.react(t, scaled, "service:replication", events.Observe(c.object(t, webRef), webDeployment("web"), "DeploymentProgressed"))
+	c.createPod(t, "other")
+	c.patch(t, "web", `{"spec":{"replicas":9}}`)
+	require.Equal(t, []ledgerapi.Field{{Path: "spec.replicas", Before: 5., After: 9.}}, next().Fields)
+}
+
+func TestRoutineThatIsLeftOutIsCounted(t *testing.T) {
+	c := newCluster(t)
+	_, scaled, _, _ := webHistory(t, c)
+	c.react(t, scaled, "service:replication", events.Observe(c.object(t, webRef), webDeployment("web"), "DeploymentProgressed"))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.config.Host+ledgerapi.Prefix+"/events?notable=1&ref="+webRef.String(), nil)
+	require.NoError(t, err)
+	response, err := c.http.Do(request)
+	require.NoError(t, err)
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.Equal(t, 4, strings.Count(string(answer), "\n"))
+	require.Equal(t, "1", response.Trailer.Get("Wake-Left-Out"))
 }
 
 // However many objects there are, whether they are read one by one or the cluster folded.
