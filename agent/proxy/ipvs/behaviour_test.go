@@ -1,0 +1,42 @@
+package ipvs_test
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wakehq/wake/agent/proxy"
+	"github.com/wakehq/wake/agent/proxy/behaviour"
+	"github.com/wakehq/wake/agent/proxy/ipvs"
+)
+
+// needIPVS skips a test where the kernel has no IPVS. In the virtual machine, which exists for these tests, nothing is skipped.
+func needIPVS(t testing.TB) {
+	t.Helper()
+	if err := ipvs.Check(t.Context(), ""); errors.Is(err, ipvs.ErrNoIPVS) && os.Getenv("WAKE_VM") == "" {
+		t.Skip("go tool task vm runs this on a kernel that has it:", err)
+	}
+}
+
+func factory(scheduler string) behaviour.Factory {
+	return func(t *testing.T, node behaviour.Node) proxy.Backend {
+		backend, err := ipvs.New(t.Context(), ipvs.Config{
+			Table:       "wake-" + node.Cluster,
+			PodNets:     []netip.Prefix{node.PodNet},
+			ServiceNets: []netip.Prefix{node.ServiceNet},
+			PodDevice:   node.PodDevice,
+			Scheduler:   scheduler,
+		})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = backend.Close() })
+		return backend
+	}
+}
+
+func TestBehaviour(t *testing.T) {
+	needIPVS(t)
+	behaviour.Run(t, factory("rr"))
+}
