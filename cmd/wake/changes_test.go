@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -106,12 +107,22 @@ func TestDiffIsPrinted(t *testing.T) {
 		require.NoError(t, json.Unmarshal(line, d))
 		answer.Objects = append(answer.Objects, d)
 	}
-	for name, o := range map[string]diffOptions{"diff.txt": {}, "diff-all.txt": {all: true, patch: true}} {
+	for name, o := range map[string]diffOptions{"diff.txt": {}, "diff-all.txt": {all: true, patch: true}, "diff-stat.txt": {stat: true, named: true}} {
 		var out bytes.Buffer
 		require.NoError(t, o.print(&out, &answer, evening))
 		golden(t, name, out.String())
 	}
 	var out bytes.Buffer
+	many := diffAnswer{Between: answer.Between}
+	for i := range 5 {
+		many.Objects = append(many.Objects, &ledgerapi.ObjectDiff{Ref: ledgerapi.Ref{Resource: "pods", Namespace: "shop", Name: fmt.Sprint("p", i)}, Verb: ledgerapi.VerbPassed,
+			Events: []ledgerapi.DiffEvent{{Revision: uint64(i + 7), Actor: "service:replication"}}})
+	}
+	require.NoError(t, (&diffOptions{}).print(&out, &many, evening))
+	require.Equal(t, `± 5 pods in shop  created and deleted in between  5 changes by service:replication (7, 8, 9, 10, 11); --all lists them
+5 created and deleted between 11:03:47 (revision 440) and 11:06:48 (620)
+`, out.String())
+	out.Reset()
 	require.NoError(t, (&diffOptions{}).print(&out, &diffAnswer{Between: ledgerapi.Between{From: ledgerapi.Moment{}, To: ledgerapi.Moment{Revision: 7, Time: evening}}}, evening))
 	require.Equal(t, "No changes between the beginning (revision 0) and 20:00:00 (7)\n", out.String())
 }

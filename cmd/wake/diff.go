@@ -1,17 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/fatih/color"
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/wakehq/wake/events/timetravel"
 	"github.com/wakehq/wake/gateway/ledgerapi"
@@ -20,7 +23,8 @@ import (
 // diffOptions are the filters of "wake diff", and how it shows what differs.
 type diffOptions struct {
 	namespace, labels, output string
-	status, patch, all        bool
+	status, patch, stat, all  bool
+	named                     bool // what is asked about was named: none of it is left out
 }
 
 func diffCommand(place *location) *cobra.Command {
@@ -46,7 +50,8 @@ A moment is ` + momentForms + `.`,
 	f.StringVarP(&o.labels, "selector", "l", "", "only objects with these labels at one of the moments, as in app=web")
 	f.BoolVar(&o.status, "status", false, "show the status fields that changed too")
 	f.BoolVarP(&o.patch, "patch", "p", false, "show what created objects hold")
-	f.BoolVar(&o.all, "all", false, "show objects that the cluster derives from others too: endpoints, addresses, leases")
+	f.BoolVar(&o.stat, "stat", false, "show only how many fields changed: + added, ~ changed, - removed")
+	f.BoolVar(&o.all, "all", false, "show every object: also those that the cluster derives from others (endpoints, addresses, leases), and each that came and went")
 	outputFlag(c, &o.output, "one document: from, to, summary, objects (ref, verb, events, fields)")
 	return c
 }
@@ -130,12 +135,14 @@ func (o *diffOptions) query(args []string, now time.Time) (url.Values, error) {
 			return nil, fmt.Errorf("%q is neither a moment nor a kind of object: after the moments comes what to compare, as in deployment/web or pods", rest[0])
 		}
 		q.Set("kind", rest[0])
+		o.named = true
 	case len(rest) > 0:
 		r, err := parseObject(rest, o.namespace)
 		if err != nil {
 			return nil, err
 		}
 		q.Set("ref", r.String())
+		o.named = true
 	}
 	return q, nil
 }
@@ -152,27 +159,45 @@ var diffMarks = map[string]struct {
 	ledgerapi.VerbPassed:   {"±", faint, "created and deleted in between"},
 }
 
+// passers is how many objects of a kind may come and go before they are told as one.
+const passers = 3
+
 func (o *diffOptions) print(out io.Writer, a *diffAnswer, now time.Time) error {
-	counts, derived := map[string]int{}, 0
-	width := 0
+	counts, derived, width := map[string]int{}, 0, 0
 	var shown []*ledgerapi.ObjectDiff
+	passed := map[string][]*ledgerapi.ObjectDiff{}
 	for _, d := range a.Objects {
 		_, listed := diffMarks[d.Verb]
-		if d.Derived && !o.all {
+		if d.Derived && !o.all && !o.named {
 			if listed {
 				derived++
 			}
 			continue
 		}
 		counts[d.Verb]++
-		if listed {
-			shown = append(shown, d)
+		if !listed {
+			continue
+		}
+		shown = append(shown, d)
+		if d.Verb == ledgerapi.VerbPassed && !o.all {
+			passed[kindWords(d.Ref)] = append(passed[kindWords(d.Ref)], d)
+		}
+	}
+	alone := func(d *ledgerapi.ObjectDiff) bool {
+		return d.Verb != ledgerapi.VerbPassed || len(passed[kindWords(d.Ref)]) <= passers
+	}
+	for _, d := range shown {
+		if alone(d) {
 			width = max(width, len(short(d.Ref)))
 		}
 	}
 	var b strings.Builder
 	for _, d := range shown {
-		o.object(&b, d, min(width, widestPath))
+		if alone(d) {
+			o.object(&b, d, min(width, widestPath))
+		} else if group := passed[kindWords(d.Ref)]; group[0] == d {
+			b.WriteString(passedWords(group))
+		}
 	}
 	b.WriteString(diffSummary(a, counts, now))
 	if derived > 0 {
@@ -182,15 +207,40 @@ func (o *diffOptions) print(out io.Writer, a *diffAnswer, now time.Time) error {
 	return err
 }
 
+// kindWords names an object's kind, and its namespace if that isn't the expected one.
+func kindWords(r ledgerapi.Ref) string {
+	if r.Namespace != "" && r.Namespace != metav1.NamespaceDefault {
+		return r.Resource + " in " + r.Namespace
+	}
+	return r.Resource
+}
+
+// passedWords tells several objects of a kind that came and went as one.
+func passedWords(group []*ledgerapi.ObjectDiff) string {
+	var all []ledgerapi.DiffEvent
+	for _, d := range group {
+		all = append(all, d.Events...)
+	}
+	slices.SortFunc(all, func(a, b ledgerapi.DiffEvent) int { return cmp.Compare(a.Revision, b.Revision) })
+	m := diffMarks[ledgerapi.VerbPassed]
+	return m.color.Sprintf("%s %d %s", m.mark, len(group), kindWords(group[0].Ref)) + "  " + m.words + "  " + faint.Sprint(whoChanged(all)+"; --all lists them") + "\n"
+}
+
 // object words one object's difference.
 func (o *diffOptions) object(b *strings.Builder, d *ledgerapi.ObjectDiff, width int) {
 	m := diffMarks[d.Verb]
 	title := m.color.Sprintf("%s %-*s", m.mark, width, short(d.Ref))
+	if o.stat {
+		counts := changeCounts{}
+		if counts.add(d.Fields); len(d.Fields) > 0 {
+			title += "  " + counts.String()
+		}
+	}
 	if m.words != "" {
 		title += "  " + m.words
 	}
 	fmt.Fprintf(b, "%s  %s\n", title, faint.Sprint(whoChanged(d.Events)))
-	if d.Verb == ledgerapi.VerbCreated && !o.patch {
+	if o.stat || d.Verb == ledgerapi.VerbCreated && !o.patch {
 		return
 	}
 	for _, l := range patchLines(d.Fields) {
