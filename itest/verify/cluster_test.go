@@ -44,7 +44,7 @@ type cluster struct {
 	*testing.T
 	seed     uint64
 	size     size
-	ledger   *memory.Ledger
+	ledger   events.Ledger
 	registry *schemas.Registry
 	view     *events.View // of users and nodes
 	random   *rand.Rand
@@ -54,10 +54,14 @@ type cluster struct {
 }
 
 func newCluster(t *testing.T, seed uint64, size size, faults memory.Faults) *cluster {
+	faults.Seed = seed
+	return newClusterOn(t, seed, size, memory.New(faults))
+}
+
+func newClusterOn(t *testing.T, seed uint64, size size, ledger events.Ledger) *cluster {
 	registry, err := newRegistry()
 	require.NoError(t, err)
-	faults.Seed = seed
-	c := &cluster{T: t, seed: seed, size: size, ledger: memory.New(faults), registry: registry, random: rand.New(rand.NewPCG(seed, 1)), dead: map[string]bool{},
+	c := &cluster{T: t, seed: seed, size: size, ledger: ledger, registry: registry, random: rand.New(rand.NewPCG(seed, 1)), dead: map[string]bool{},
 		renewed: map[string]time.Time{}}
 	c.view, err = events.OpenView(t.Context(), c.ledger, registry)
 	require.NoError(t, err)

@@ -3,6 +3,7 @@ package verify
 import (
 	"flag"
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/events/broker"
+	"github.com/wakehq/wake/events/jetstream"
 	"github.com/wakehq/wake/services/runner"
 	"github.com/wakehq/wake/services/verify"
 )
@@ -80,4 +83,26 @@ func (c *cluster) countDecided() (n int) {
 		return true
 	}))
 	return n
+}
+
+// On the real ledger, in real time.
+func TestAHistoryInJetStreamIsVerified(t *testing.T) {
+	server, err := broker.Start(broker.Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	conn, err := server.Ledger()
+	require.NoError(t, err)
+	t.Cleanup(conn.Close)
+	ledger, err := jetstream.Open(t.Context(), conn, jetstream.Config{})
+	require.NoError(t, err)
+	c := newClusterOn(t, 7, size{nodes: 5, replicas: 20, users: 3}, ledger)
+	c.day(6 * time.Second)
+	report := c.verified(deciders)
+	require.Zero(t, report.Diverged, report.Divergences)
+	require.Greater(t, report.Decisions(), 50)
+	require.Equal(t, c.countDecided(), recorded(&report))
+	state, err := c.view.WaitFor(t.Context(), report.Revision)
+	require.NoError(t, err)
+	require.Equal(t, state.Hash(), report.Hash)
+	t.Logf("%d events, %d decisions again in %s; unrecorded: %+v", report.Events, report.Decisions(), report.Took, report.Unrecorded)
 }
