@@ -135,14 +135,14 @@ func (c *cluster) writeKubeconfig() error {
 
 func (c *cluster) url() string { return "https://" + c.listener.Addr().String() }
 
-// run runs everything until ctx ends or a part fails. ready is called when the API serves.
-func (c *cluster) run(ctx context.Context, ready func() error) error {
+// run runs everything until asked ends or a part fails. ready is called when the API serves.
+func (c *cluster) run(asked context.Context, ready func() error) error {
 	address := netip.MustParseAddrPort(c.listener.Addr().String())
-	if err := gateway.Bootstrap(ctx, c.ledger, c.view, gateway.BootstrapConfig{API: address, ServiceCIDR: c.options.services}); err != nil {
+	if err := gateway.Bootstrap(asked, c.ledger, c.view, gateway.BootstrapConfig{API: address, ServiceCIDR: c.options.services}); err != nil {
 		return err
 	}
 	counts := newMetrics(c.view)
-	g, ctx := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(asked)
 	api := gateway.New(gateway.Config{View: c.view, Ledger: c.ledger, Registry: c.registry, Authority: c.authority, Logs: c.line,
 		Hosts: []string{address.Addr().String(), "localhost", "kubernetes.default.svc"}, ServiceCIDR: c.options.services, Version: version(), Health: c.store.broker.Health,
 		Metrics: counts.handler(), Recorder: &ledgerapi.Recorder{Source: c.store.archived, Cluster: c.options.identity.ID, Deciders: c.deciding.settings()},
@@ -161,10 +161,14 @@ func (c *cluster) run(ctx context.Context, ready func() error) error {
 		g.Go(func() error { return c.agent.Run(ctx) })
 	}
 	g.Go(ready)
-	if err := g.Wait(); !errors.Is(err, context.Canceled) {
-		return err
+	err := g.Wait()
+	switch {
+	case asked.Err() == nil:
+		return fmt.Errorf("a part of the cluster ended by itself: %w", err)
+	case errors.Is(err, context.Canceled):
+		return nil
 	}
-	return nil
+	return err
 }
 
 // close gives everything back, the last opened first.

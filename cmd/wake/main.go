@@ -23,8 +23,9 @@ func main() {
 	root := rootCommand()
 	root.SetArgs(momentArgs(args))
 	err := root.ExecuteContext(ctx)
+	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && !(interrupted && errors.Is(err, context.Canceled)) {
 		fmt.Fprintln(os.Stderr, "wake:", err)
 		os.Exit(1)
 	}
