@@ -65,6 +65,11 @@ func Run(ctx context.Context, config Config) (Report, error) {
 	}
 	v := newVerification(config)
 	first := v.state.Revision() + 1
+	if config.To < first { // there is nothing after the state given
+		v.To = v.first
+		v.end()
+		return v.report, nil
+	}
 	if err := v.begin(ctx, first); err != nil {
 		return Report{}, err
 	}

@@ -167,6 +167,18 @@ func TestWhatIsVerified(t *testing.T) {
 	})
 }
 
+func TestNothingToVerify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		require.Equal(t, Report{Hash: events.NewState(w.registry).Hash()}, w.verify(Config{}))
+	})
+	test(t, func(w *world) {
+		synctest.Wait()
+		now := w.view.State()
+		require.Equal(t, Report{Revision: 9, Hash: now.Hash()}, w.verify(Config{Start: now, To: 5}))
+	})
+}
+
 func TestWhatCannotBeVerified(t *testing.T) {
 	test(t, func(w *world) {
 		near := w.verify(Config{Ahead: 1}) // b was counted 3 events after its basis
