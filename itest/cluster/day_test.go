@@ -100,7 +100,9 @@ func indent(text string) string {
 // revision is the newest.
 func (d *day) revision() string {
 	d.t.Helper()
-	var list struct{ Metadata struct{ ResourceVersion string } }
+	var list struct {
+		Metadata struct{ ResourceVersion string }
+	}
 	require.NoError(d.t, json.Unmarshal([]byte(d.kubectl("get", "namespaces", "-o", "json", "--chunk-size=0")), &list))
 	out := d.kubectl("get", "--raw", "/api/v1/namespaces")
 	require.NoError(d.t, json.Unmarshal([]byte(out), &list))
