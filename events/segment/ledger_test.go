@@ -72,7 +72,7 @@ func list(t *testing.T, l events.Ledger, q events.Query) []string {
 	t.Helper()
 	var out []string
 	require.NoError(t, l.Read(t.Context(), q, func(e events.Event) bool {
-		out = append(out, fmt.Sprint(e.Revision, e.Ref, e.Payload, e.Stored))
+		out = append(out, fmt.Sprint(e.Revision, e.Ref, string(e.Payload), e.Stored))
 		return true
 	}))
 	return out
