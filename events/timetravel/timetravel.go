@@ -84,7 +84,7 @@ func load(ctx context.Context, ledger events.Ledger, registry *schemas.Registry,
 		return nil, 0, fmt.Errorf("reading the notes up to revision %d: %w", revision, err)
 	}
 	// What can't be folded is set aside here as it was when it came in: the view counts and names it.
-	_ = state.Load(all, recent)
+	_ = state.LoadLazily(all, recent)
 	state.Advance(revision)
 	return state, size + len(recent.Noted)*costOfNote, nil
 }
@@ -116,7 +116,7 @@ func (p *Past) advance(ctx context.Context, fork *events.State, revision events.
 	if err != nil {
 		return nil, 0, fmt.Errorf("folding the ledger from revision %d to %d: %w", from, revision, err)
 	}
-	_ = fork.Load(all, events.Recent{})
+	_ = fork.LoadLazily(all, events.Recent{})
 	fork.Advance(revision)
 	return fork, size, nil
 }
