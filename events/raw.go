@@ -130,10 +130,10 @@ func (r *Raw) Digest() Digest {
 	return sha256.Sum256(append(b, payload[:]...))
 }
 
-// Link returns the chain that d, the digest of the next event, makes of chain. The chain before the first event is the zero Digest.
-func (chain Digest) Link(d Digest) Digest {
+// Link returns the chain that next, the digest of the next event, makes of the chain d. The chain before the first event is the zero Digest.
+func (d Digest) Link(next Digest) Digest {
 	var both [2 * sha256.Size]byte
-	copy(both[:], chain[:])
-	copy(both[sha256.Size:], d[:])
+	copy(both[:], d[:])
+	copy(both[sha256.Size:], next[:])
 	return sha256.Sum256(both[:])
 }

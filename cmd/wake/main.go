@@ -25,7 +25,10 @@ func main() {
 	err := root.ExecuteContext(ctx)
 	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil && !(interrupted && errors.Is(err, context.Canceled)) {
+	if interrupted && errors.Is(err, context.Canceled) {
+		return
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "wake:", err)
 		os.Exit(1)
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/trust"
 	"github.com/wakehq/wake/gateway/ledgerapi"
 	"github.com/wakehq/wake/services/verify"
@@ -301,5 +300,5 @@ func acceptBreak(cmd *cobra.Command, place *location, reason string) error {
 
 // live says whether the live view agrees with history.
 func (v *verification) live() (agrees, known bool) {
-	return v.Decisions != nil && v.LiveHash == v.Decisions.Hash, v.LiveHash != "" && v.Decisions != nil && v.Decisions.Revision == events.Revision(v.LiveRevision)
+	return v.Decisions != nil && v.LiveHash == v.Decisions.Hash, v.LiveHash != "" && v.Decisions != nil && v.Decisions.Revision == v.LiveRevision
 }
