@@ -7,73 +7,14 @@ import (
 	"io"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"time"
 
 	"github.com/cloudflare/ipvs"
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/knftables"
 
 	"github.com/wakehq/wake/agent/proxy"
 )
-
-// Config says what one cluster's proxy on this node works with.
-type Config struct {
-	// Table is the name of the nftables table. Each cluster on a machine needs one of its own.
-	Table string
-	// PodNets are the networks of this node's own pods.
-	PodNets []netip.Prefix
-	// ServiceNets are the networks of the cluster IPs. Clusters on one machine need different ones. IPVS services in them are all the
-	// cluster's, whoever made them.
-	ServiceNets []netip.Prefix
-	// PodDevice, if set, is the bridge of the pods. Reconcile then routes ServiceNets there, so that the node itself
-	// reaches cluster IPs without a default route, too.
-	PodDevice string
-	// Scheduler is how IPVS chooses endpoints: rr (the default), wrr, lc, wlc, sh, mh or another that the kernel has.
-	Scheduler string
-	// Mark is one bit that packets carry from prerouting to input. The default is 0x08000000. Clusters may share it.
-	Mark uint32
-}
-
-// defaultMark isn't among the bits that widespread network plugins use.
-const defaultMark = 0x08000000
-
-var (
-	// nameable is what nft takes as a table name without quotes.
-	nameable = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]*$`)
-	// scheduling is how the kernel names schedulers; a longer one doesn't fit.
-	scheduling = regexp.MustCompile(`^[a-z]{1,12}$`)
-)
-
-// complete fills in the defaults and checks the rest.
-func (c Config) complete() (Config, error) {
-	if c.Scheduler == "" {
-		c.Scheduler = "rr"
-	}
-	if c.Mark == 0 {
-		c.Mark = defaultMark
-	}
-	if !nameable.MatchString(c.Table) {
-		return c, fmt.Errorf("nftables table name %q: want a letter, then letters, digits, - and _", c.Table)
-	}
-	if !scheduling.MatchString(c.Scheduler) {
-		return c, fmt.Errorf("IPVS scheduler %q: want a name such as rr, wrr, lc, wlc, sh or mh", c.Scheduler)
-	}
-	if c.Mark&(c.Mark-1) != 0 {
-		return c, fmt.Errorf("mark %#x: want a single bit", c.Mark)
-	}
-	if len(c.PodNets) == 0 || len(c.ServiceNets) == 0 {
-		return c, fmt.Errorf("service proxy of table %s: %d pod networks and %d service networks, want at least one each",
-			c.Table, len(c.PodNets), len(c.ServiceNets))
-	}
-	for _, net := range slices.Concat(c.PodNets, c.ServiceNets) {
-		if !net.Addr().Is4() {
-			return c, fmt.Errorf("service proxy of table %s: network %s isn't IPv4, the only family that is served so far", c.Table, net)
-		}
-	}
-	return c, nil
-}
 
 // surroundings are the parts of the kernel beside IPVS and nftables that the backend needs.
 type surroundings interface {
@@ -233,127 +174,6 @@ func (b *Backend) Update(ctx context.Context, diff proxy.Diff) error {
 		return err
 	}
 	return b.sweep(ctx)
-}
-
-// change is what is to be done, and what the kernel holds once it is.
-type change struct {
-	move move
-	ops  []operation
-	// flows are the UDP servers that lost endpoints or are new, with those that they have now.
-	flows   map[proxy.Key][]netip.AddrPort
-	held    map[proxy.Key]service
-	servers map[proxy.Key]*proxy.VirtualServer
-}
-
-func newChange() *change {
-	return &change{
-		flows: map[proxy.Key][]netip.AddrPort{}, held: map[proxy.Key]service{}, servers: map[proxy.Key]*proxy.VirtualServer{},
-	}
-}
-
-func (c *change) put(key proxy.Key, held service, server *proxy.VirtualServer) {
-	c.held[key], c.servers[key] = held, server
-}
-
-// plan adds what brings one key to a new state; a server of nil is gone.
-func (b *Backend) plan(c *change, key proxy.Key, server *proxy.VirtualServer) {
-	before := b.held[key]
-	after, ops := decideService(key, before, server, b.cfg.Scheduler)
-	b.planTo(c, key, after, server, ops)
-	var endpoints []netip.AddrPort
-	if server != nil {
-		endpoints = server.Endpoints
-	}
-	if before.none() || !keeps(before.weights, endpoints) { // while nobody served it, flows may have gone past us
-		note(c.flows, key, endpoints)
-	}
-}
-
-func (b *Backend) planTo(c *change, key proxy.Key, after service, server *proxy.VirtualServer, ops []operation) {
-	var now *proxy.VirtualServer
-	if s, known := b.servers[key]; known {
-		now = &s
-	}
-	m := decideMove(decideElements(key, b.held[key], now), decideElements(key, after, server))
-	c.move.swapped, c.move.first, c.move.gone = append(c.move.swapped, m.swapped...), append(c.move.first, m.first...), append(c.move.gone, m.gone...)
-	c.ops = append(c.ops, ops...)
-	c.put(key, after, server)
-}
-
-// keeps says whether all endpoints of before are among those of now.
-func keeps(before map[netip.AddrPort]uint32, now []netip.AddrPort) bool {
-	has := make(map[netip.AddrPort]bool, len(now))
-	for _, endpoint := range now {
-		has[endpoint] = true
-	}
-	for endpoint := range before {
-		if !has[endpoint] {
-			return false
-		}
-	}
-	return true
-}
-
-// note remembers the flows of a server for checking, if they are UDP's: those have no end that conntrack sees.
-func note(flows map[proxy.Key][]netip.AddrPort, key proxy.Key, endpoints []netip.AddrPort) {
-	if key.Protocol == corev1.ProtocolUDP {
-		flows[key] = endpoints
-	}
-}
-
-// carryOut does what is to be done, in the order that keeps the package's promises, and remembers it. After an error what the kernel holds is
-// unknown, and the caller reconciles.
-func (b *Backend) carryOut(ctx context.Context, c *change) error {
-	if err := b.edit(ctx, c.move.swapped, c.move.first); err != nil {
-		return err
-	}
-	for i, op := range c.ops {
-		if err := b.send(op); err != nil {
-			return fmt.Errorf("IPVS: %s, operation %d of %d: %w", op, i+1, len(c.ops), err)
-		}
-	}
-	if err := b.edit(ctx, c.move.gone, nil); err != nil {
-		return err
-	}
-	for key, held := range c.held {
-		delete(b.draining, key)
-		delete(b.held, key)
-		delete(b.servers, key)
-		if !held.none() {
-			b.held[key] = held
-		}
-		if held.drains() {
-			b.draining[key] = true
-		}
-		if server := c.servers[key]; server != nil {
-			b.servers[key] = *server
-		}
-	}
-	if len(c.flows) == 0 {
-		return nil
-	}
-	if err := b.kernel.ForgetFlows(c.flows); err != nil {
-		return fmt.Errorf("forgetting UDP flows of %d virtual servers: %w", len(c.flows), err)
-	}
-	return nil
-}
-
-// edit takes elements away and adds others, in one transaction.
-func (b *Backend) edit(ctx context.Context, gone, put []element) error {
-	if len(gone)+len(put) == 0 {
-		return nil
-	}
-	tx := b.nft.NewTransaction()
-	for _, e := range gone {
-		tx.Delete(e.object())
-	}
-	for _, e := range put {
-		tx.Add(e.object())
-	}
-	if err := b.nft.Run(ctx, tx); err != nil {
-		return fmt.Errorf("updating nftables table ip %s (%d elements less, %d more): %w", b.cfg.Table, len(gone), len(put), err)
-	}
-	return nil
 }
 
 // sweep takes out what has drained.

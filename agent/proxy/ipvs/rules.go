@@ -3,6 +3,7 @@ package ipvs
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -115,7 +116,7 @@ func (c Config) rebuild(tx *knftables.Transaction, existing objects, elements []
 		tx.Add(&c.Chain)
 		wanted["chain "+c.Name] = true
 	}
-	for _, name := range existing["chain"] {
+	for _, name := range slices.Sorted(slices.Values(existing["chain"])) {
 		tx.Flush(&knftables.Chain{Name: name})
 	}
 	verdicts := &knftables.Map{Name: unserved, Type: keyType + " : verdict"}
