@@ -14,8 +14,15 @@ measure() {
 
 [[ Append =~ $only ]] && measure "Appending, beside the raw broker (of-raw: ours to its, more is better)" ./events/jetstream 'BenchmarkAppend' 5x
 [[ Follow =~ $only ]] && measure "Following and folding, beside a raw consumer (of-raw: more is better)" ./events/jetstream 'BenchmarkFollow'
-[[ Restart =~ $only ]] && measure "Loading 100,000 objects" ./events/jetstream 'BenchmarkRestart'
-[[ Restart =~ $only ]] && measure "wake up again, with 100,000 objects" ./itest/bench 'BenchmarkRestart'
+[[ Load =~ $only ]] && measure "Loading 100,000 objects, eagerly and lazily" ./events 'BenchmarkLoad'
+[[ Restart =~ $only ]] && measure "Loading 100,000 objects from the stream" ./events/jetstream 'BenchmarkRestart'
+[[ Restart =~ $only ]] && measure "wake up again, with 1,000,000 events and 100,000 objects" ./itest/bench 'BenchmarkRestart'
+[[ History =~ $only ]] && measure "A history of 1,000,000 events and 100,000 objects: reading, replaying, bytes" ./events/archive 'BenchmarkHistory'
+[[ Week =~ $only ]] && measure "A week of a 1,000-pod cluster, replayed" ./itest/bench 'BenchmarkReplayWeek'
+[[ Proof =~ $only ]] && measure "Witnessing and proving, beside raw reading" ./events/trust 'BenchmarkCheck|BenchmarkStored'
+[[ Verify =~ $only ]] && measure "Deciding recorded history again" ./services/verify 'Benchmark'
+[[ WhatIf =~ $only ]] && measure "What if a node were killed" ./itest/simulation 'BenchmarkKilledNode'
+[[ Changes =~ $only ]] && measure "Telling 10,000 changes, over the API" ./gateway 'BenchmarkChanges'
 [[ Scheduler =~ $only ]] && measure "Scheduling 10,000 pods on 5,000 nodes" ./itest/bench 'BenchmarkScheduler'
 [[ Deployment =~ $only ]] && measure "A Deployment from 0 to 5,000 replicas on 5,000 nodes, over the API" ./itest/bench 'BenchmarkDeployment'
 [[ Containers =~ $only ]] && measure "30 pods on Docker Engine, beside docker run of their 60 containers (of-raw: less is better)" ./itest/bench 'BenchmarkContainers'
