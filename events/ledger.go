@@ -13,6 +13,9 @@ var ErrConflict = errors.New("conflict: the facet has changed since it was read"
 // ErrTooOld says that a position lies before what is still held.
 var ErrTooOld = errors.New("too old: the revision is not held any more")
 
+// ErrReadOnly says that nothing can be appended: the ledger is a recording.
+var ErrReadOnly = errors.New("this is a recording: nothing can be appended to it")
+
 // ErrTooLarge says that an event exceeds MaxEventBytes.
 var ErrTooLarge = fmt.Errorf("too large: an event holds at most %d bytes", MaxEventBytes)
 

@@ -59,6 +59,9 @@ func statusOf(err error) metav1.Status {
 		}
 	case errors.Is(err, events.ErrTooOld):
 		known = apierrors.NewResourceExpired(err.Error())
+	case errors.Is(err, events.ErrReadOnly):
+		known = &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusMethodNotAllowed, Reason: metav1.StatusReasonMethodNotAllowed,
+			Message: err.Error()}}
 	case errors.Is(err, events.ErrTooLarge):
 		known = apierrors.NewRequestEntityTooLargeError(err.Error())
 	case errors.Is(err, context.DeadlineExceeded):

@@ -164,5 +164,5 @@ func TestPlaybackGivesEachEventWhenItMayPass(t *testing.T) {
 		require.Equal(t, stored, state.Time())
 	}
 	_, err = p.Append(t.Context(), events.Proposal{})
-	require.ErrorIs(t, err, segment.ErrRecording)
+	require.ErrorIs(t, err, events.ErrReadOnly)
 }

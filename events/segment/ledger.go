@@ -3,15 +3,11 @@ package segment
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/wakehq/wake/events"
 )
-
-// ErrRecording says that nothing can be appended.
-var ErrRecording = errors.New("this is a recording: nothing can be appended to it")
 
 // Ledger is a file read as a ledger. What lies before the file's first event is held as the state at Base alone: the present and the last events per facet
 // include it, other reads begin at the first event, and following from before is events.ErrTooOld.
@@ -30,14 +26,14 @@ func (l *Ledger) Reader() *Reader { return l.r }
 
 // Append implements events.Ledger: it is refused.
 func (l *Ledger) Append(context.Context, ...events.Proposal) (events.Revision, error) {
-	return 0, fmt.Errorf("%s: %w", l.r.name, ErrRecording)
+	return 0, fmt.Errorf("%s: %w", l.r.name, events.ErrReadOnly)
 }
 
 // AppendEach implements events.Ledger: it is refused.
 func (l *Ledger) AppendEach(_ context.Context, proposals []events.Proposal) []events.Result {
 	results := make([]events.Result, len(proposals))
 	for i := range results {
-		results[i].Err = fmt.Errorf("%s: %w", l.r.name, ErrRecording)
+		results[i].Err = fmt.Errorf("%s: %w", l.r.name, events.ErrReadOnly)
 	}
 	return results
 }

@@ -63,8 +63,8 @@ func TestRecordingReadsAsTheLedger(t *testing.T) {
 			require.ErrorIs(t, recording.Read(t.Context(), events.Query{To: base - 1, LastPerFacet: true}, nil), events.ErrTooOld)
 		}
 		_, err = recording.Append(t.Context(), events.Proposal{})
-		require.ErrorIs(t, err, segment.ErrRecording)
-		require.ErrorIs(t, recording.AppendEach(t.Context(), make([]events.Proposal, 1))[0].Err, segment.ErrRecording)
+		require.ErrorIs(t, err, events.ErrReadOnly)
+		require.ErrorIs(t, recording.AppendEach(t.Context(), make([]events.Proposal, 1))[0].Err, events.ErrReadOnly)
 	}
 }
 
