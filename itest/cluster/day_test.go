@@ -74,7 +74,7 @@ func (d *day) as(user string, args ...string) string {
 	}
 	out, err := d.tryKubectl(append([]string{"--kubeconfig", config}, args...)...)
 	require.NoError(d.t, err)
-	fmt.Fprintf(&d.story, "\n    %s$ kubectl %s\n%s", user, strings.Join(args, " "), indent(out))
+	fmt.Fprintf(&d.story, "\n    %s$ kubectl %s\n%s", user, strings.ReplaceAll(strings.Join(args, " "), d.dir+"/", ""), indent(out))
 	return out
 }
 
