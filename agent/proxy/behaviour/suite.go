@@ -24,7 +24,7 @@ import (
 )
 
 // Factory makes the backend under test for a node. It and the backend are called in the node's namespace.
-type Factory func(t *testing.T, node Node) proxy.Backend
+type Factory func(t testing.TB, node Node) proxy.Backend
 
 // Run runs the suite, once for each way in which kernels treat bridged packets.
 func Run(t *testing.T, newBackend Factory) {
@@ -34,6 +34,7 @@ func Run(t *testing.T, newBackend Factory) {
 	}{
 		{"every endpoint answers", everyEndpointAnswers},
 		{"a pod reaches itself", podReachesItself},
+		{"an endpoint of the node itself", nodeItselfServes},
 		{"clients stick with affinity", clientsStick},
 		{"nobody serves: refused at once", refusedAtOnce},
 		{"only other nodes serve: dropped", droppedForLocal},
@@ -50,9 +51,7 @@ func Run(t *testing.T, newBackend Factory) {
 	for _, bridged := range []bool{false, true} {
 		for _, test := range tests {
 			t.Run(fmt.Sprintf("%s, bridge netfilter %v", test.name, bridged), func(t *testing.T) {
-				b := &bench{world: newWorld(t, bridged), newBackend: newBackend, complaints: &strings.Builder{}}
-				b.backend = b.start(t, "one", "10.96.0.0/16")
-				b.proxy = b.connect(b.backend)
+				b := newBench(t, bridged, newBackend)
 				test.run(t, b)
 				require.Empty(t, b.complaints.String(), "an update had to be rescued by a reconciliation")
 			})
@@ -70,7 +69,15 @@ type bench struct {
 	complaints *strings.Builder
 }
 
-func (b *bench) start(t *testing.T, cluster, serviceNet string) proxy.Backend {
+func newBench(t testing.TB, bridged bool, newBackend Factory) *bench {
+	t.Helper()
+	b := &bench{world: newWorld(t, bridged), newBackend: newBackend, complaints: &strings.Builder{}}
+	b.backend = b.start(t, "one", "10.96.0.0/16")
+	b.proxy = b.connect(b.backend)
+	return b
+}
+
+func (b *bench) start(t testing.TB, cluster, serviceNet string) proxy.Backend {
 	t.Helper()
 	return b.newBackend(t, Node{
 		Cluster: cluster, PodNet: netip.MustParsePrefix(podNet),
@@ -84,12 +91,12 @@ func (b *bench) connect(backend proxy.Backend) *proxy.Proxy {
 }
 
 // serve makes the services and slices everything there is.
-func (b *bench) serve(t *testing.T, services []*corev1.Service, slices ...*discoveryv1.EndpointSlice) {
+func (b *bench) serve(t testing.TB, services []*corev1.Service, slices ...*discoveryv1.EndpointSlice) {
 	t.Helper()
 	b.apply(t, proxy.Change{Full: true, Services: services, SlicesPut: slices})
 }
 
-func (b *bench) apply(t *testing.T, change proxy.Change) {
+func (b *bench) apply(t testing.TB, change proxy.Change) {
 	t.Helper()
 	require.NoError(t, b.proxy.Apply(t.Context(), change))
 }
@@ -106,7 +113,7 @@ func refusal(err error) bool {
 }
 
 // refused checks that TCP and UDP clients are told at once that nobody is there.
-func (b *bench) refused(t *testing.T, from netns.NsHandle, tcp, udp string) {
+func (b *bench) refused(t testing.TB, from netns.NsHandle, tcp, udp string) {
 	t.Helper()
 	start := time.Now()
 	_, err := b.open(t, from, tcp)
@@ -138,6 +145,31 @@ func podReachesItself(t *testing.T, b *bench) {
 	got, err := b.askUDP(t, b.pods[1].ns, "10.96.0.1:53")
 	require.NoError(t, err)
 	require.Equal(t, "pod-1", got.pod)
+}
+
+// A pod may use the node's network, as the cluster's own API does.
+func nodeItselfServes(t *testing.T, b *bench) {
+	host := &pod{name: "host", ip: nodeIP}
+	host.listen(t)
+	slice := backedBy("web", 0)
+	slice.Endpoints[0].Addresses = []string{nodeIP}
+	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyCluster))
+	b.serve(t, []*corev1.Service{web}, slice)
+	for name, ns := range b.inside() {
+		t.Log("from", name)
+		require.Equal(t, "host", b.ask(t, ns, "10.96.0.1:80").pod)
+		require.Equal(t, "host", b.ask(t, ns, nodeIP+":30080").pod)
+		got, err := b.askUDP(t, ns, "10.96.0.1:53")
+		require.NoError(t, err)
+		require.Equal(t, "host", got.pod)
+	}
+	require.Equal(t, "host", b.ask(t, b.client, nodeIP+":30080").pod)
+	require.Equal(t, "host", b.ask(t, b.client, publicIP+":80").pod)
+	s, err := b.open(t, b.node, "10.96.0.1:80")
+	require.NoError(t, err)
+	b.apply(t, put(backedBy("web", 0)))
+	s.echo(t)
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-0")
 }
 
 func clientsStick(t *testing.T, b *bench) {

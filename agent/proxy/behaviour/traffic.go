@@ -37,7 +37,7 @@ func (p *pod) answerTo(addr net.Addr) string {
 }
 
 // listen starts serving in the current namespace until the test ends.
-func (p *pod) listen(t *testing.T) {
+func (p *pod) listen(t testing.TB) {
 	t.Helper()
 	tcp, err := net.Listen("tcp4", fmt.Sprintf("%s:%d", p.ip, tcpPort))
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ type session struct {
 }
 
 // open connects from a namespace and reads who answers.
-func (w *world) open(t *testing.T, from netns.NsHandle, addr string) (*session, error) {
+func (w *world) open(t testing.TB, from netns.NsHandle, addr string) (*session, error) {
 	t.Helper()
 	var conn net.Conn
 	var err error
@@ -108,7 +108,7 @@ func (s *session) read() (string, error) {
 }
 
 // echo checks that the connection still works.
-func (s *session) echo(t *testing.T) {
+func (s *session) echo(t testing.TB) {
 	t.Helper()
 	_, err := s.conn.Write([]byte("still there?\n"))
 	require.NoError(t, err)
@@ -118,7 +118,7 @@ func (s *session) echo(t *testing.T) {
 }
 
 // ask makes one TCP connection and says who answered.
-func (w *world) ask(t *testing.T, from netns.NsHandle, addr string) answer {
+func (w *world) ask(t testing.TB, from netns.NsHandle, addr string) answer {
 	t.Helper()
 	s, err := w.open(t, from, addr)
 	require.NoError(t, err)
@@ -127,14 +127,14 @@ func (w *world) ask(t *testing.T, from netns.NsHandle, addr string) answer {
 }
 
 // askUDP makes one exchange from a new socket.
-func (w *world) askUDP(t *testing.T, from netns.NsHandle, addr string) (answer, error) {
+func (w *world) askUDP(t testing.TB, from netns.NsHandle, addr string) (answer, error) {
 	t.Helper()
 	conn := w.dialUDP(t, from, addr)
 	defer func() { _ = conn.Close() }()
 	return exchange(conn)
 }
 
-func (w *world) dialUDP(t *testing.T, from netns.NsHandle, addr string) net.Conn {
+func (w *world) dialUDP(t testing.TB, from netns.NsHandle, addr string) net.Conn {
 	t.Helper()
 	var conn net.Conn
 	var err error
@@ -162,7 +162,7 @@ func exchange(conn net.Conn) (answer, error) {
 
 // everybody asks until all named pods have answered, and fails when another one does. With fair choice, missing one
 // of three in 60 tries happens once in 10^10 runs.
-func (w *world) everybody(t *testing.T, from netns.NsHandle, addr string, want ...string) {
+func (w *world) everybody(t testing.TB, from netns.NsHandle, addr string, want ...string) {
 	t.Helper()
 	heard := map[string]int{}
 	for range 60 {

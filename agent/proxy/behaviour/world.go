@@ -49,7 +49,7 @@ func podIP(i int) string { return fmt.Sprintf("10.88.0.%d", 10+i) }
 
 // newWorld builds a world. bridgeNetfilter says whether netfilter sees bridged packets, which kernels and
 // distributions do differently. The calling goroutine is bound to its thread for good.
-func newWorld(t *testing.T, bridgeNetfilter bool) *world {
+func newWorld(t testing.TB, bridgeNetfilter bool) *world {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "this test builds network namespaces and needs root: run it with sudo")
 	runtime.LockOSThread() // never unlocked: the thread ends with the test
@@ -73,7 +73,7 @@ func newWorld(t *testing.T, bridgeNetfilter bool) *world {
 }
 
 // setBridgeNetfilter turns the filtering of bridged packets on or off. A kernel without it is off already.
-func setBridgeNetfilter(t *testing.T, on bool) {
+func setBridgeNetfilter(t testing.TB, on bool) {
 	t.Helper()
 	const name = "bridge/bridge-nf-call-iptables"
 	if _, err := os.Stat(pathToNet + name); err == nil {
@@ -81,13 +81,13 @@ func setBridgeNetfilter(t *testing.T, on bool) {
 	}
 }
 
-func setSysctl(t *testing.T, name, value string) {
+func setSysctl(t testing.TB, name, value string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(pathToNet+name, []byte(value), 0o644))
 }
 
 // newNamespace makes a namespace and leaves the thread in it.
-func newNamespace(t *testing.T) netns.NsHandle {
+func newNamespace(t testing.TB) netns.NsHandle {
 	t.Helper()
 	ns, err := netns.New()
 	require.NoError(t, err, "making a network namespace")
@@ -95,13 +95,13 @@ func newNamespace(t *testing.T) netns.NsHandle {
 	return ns
 }
 
-func (w *world) enter(t *testing.T, ns netns.NsHandle) {
+func (w *world) enter(t testing.TB, ns netns.NsHandle) {
 	t.Helper()
 	require.NoError(t, netns.Set(ns), "entering a network namespace")
 }
 
 // in runs do in another namespace and comes back.
-func (w *world) in(t *testing.T, ns netns.NsHandle, do func()) {
+func (w *world) in(t testing.TB, ns netns.NsHandle, do func()) {
 	t.Helper()
 	w.enter(t, ns)
 	defer w.enter(t, w.node)
@@ -109,7 +109,7 @@ func (w *world) in(t *testing.T, ns netns.NsHandle, do func()) {
 }
 
 // cable connects the node's interface of the given name to a namespace's eth0, which gets an address and a way out.
-func (w *world) cable(t *testing.T, ns netns.NsHandle, name, addr, gateway string) {
+func (w *world) cable(t testing.TB, ns netns.NsHandle, name, addr, gateway string) {
 	t.Helper()
 	require.NoError(t, netlink.LinkAdd(&netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns),
@@ -122,7 +122,7 @@ func (w *world) cable(t *testing.T, ns netns.NsHandle, name, addr, gateway strin
 	})
 }
 
-func (w *world) addPod(t *testing.T, i int) {
+func (w *world) addPod(t testing.TB, i int) {
 	t.Helper()
 	p := &pod{name: fmt.Sprintf("pod-%d", i), ip: podIP(i), ns: newNamespace(t)}
 	w.enter(t, w.node)
@@ -137,19 +137,19 @@ func (w *world) addPod(t *testing.T, i int) {
 	w.pods = append(w.pods, p)
 }
 
-func linkOf(t *testing.T, name string) netlink.Link {
+func linkOf(t testing.TB, name string) netlink.Link {
 	t.Helper()
 	link, err := netlink.LinkByName(name)
 	require.NoError(t, err)
 	return link
 }
 
-func up(t *testing.T, name string) {
+func up(t testing.TB, name string) {
 	t.Helper()
 	require.NoError(t, netlink.LinkSetUp(linkOf(t, name)))
 }
 
-func address(t *testing.T, name, cidr string) {
+func address(t testing.TB, name, cidr string) {
 	t.Helper()
 	addr, err := netlink.ParseAddr(cidr)
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -30,43 +31,87 @@ func (c Config) routingTable() int {
 // rulePriority is between the table of local addresses and all that administrators and network plugins usually add.
 const rulePriority = 90
 
-func leadBy(mark uint32, table int) (*netlink.Rule, *netlink.Route, error) {
+// ways are the rules and the route by which packets come to IPVS on the node itself: those of others by the mark, the node's own by their
+// destination. IPVS would leave the latter on their route when the endpoint is the node's own, so that route must be a local one.
+func (c Config) ways() ([]*netlink.Rule, *netlink.Route, error) {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return nil, nil, fmt.Errorf("finding the loopback device: %w", err)
 	}
-	rule := netlink.NewRule()
-	rule.Family, rule.Priority, rule.Table, rule.Mark, rule.Mask = netlink.FAMILY_V4, rulePriority, table, mark, &mark
-	return rule, &netlink.Route{
-		LinkIndex: lo.Attrs().Index, Table: table, Type: syscall.RTN_LOCAL, Scope: netlink.SCOPE_HOST,
-		Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
+	table := c.routingTable()
+	rule := func() *netlink.Rule {
+		r := netlink.NewRule()
+		r.Family, r.Priority, r.Table = netlink.FAMILY_V4, rulePriority, table
+		return r
+	}
+	marked := rule()
+	marked.Mark, marked.Mask = c.Mark, &c.Mark
+	rules := []*netlink.Rule{marked}
+	for _, prefix := range c.ServiceNets {
+		own := rule()
+		own.IifName, own.Dst = "lo", ipNet(prefix)
+		rules = append(rules, own)
+	}
+	return rules, &netlink.Route{
+		LinkIndex: lo.Attrs().Index, Table: table, Type: syscall.RTN_LOCAL, Scope: netlink.SCOPE_HOST, Dst: ipNet(netip.MustParsePrefix("0.0.0.0/0")),
 	}, nil
 }
 
-func (around) lead(mark uint32, table int) error {
-	rule, route, err := leadBy(mark, table)
+func ipNet(prefix netip.Prefix) *net.IPNet {
+	prefix = prefix.Masked()
+	return &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())}
+}
+
+// lead implements surroundings. The node's own packets get the address of the pods' bridge, so that any pod's answer finds back.
+func (around) lead(c Config) error {
+	rules, route, err := c.ways()
 	if err != nil {
 		return err
 	}
-	if err := netlink.RouteReplace(route); err != nil {
-		return fmt.Errorf("adding the local route of routing table %d: %w", table, err)
+	if c.PodDevice != "" {
+		if route.Src, err = addressOf(c.PodDevice); err != nil {
+			return err
+		}
 	}
-	if err := netlink.RuleAdd(rule); err != nil && !errors.Is(err, syscall.EEXIST) {
-		return fmt.Errorf("adding the rule that leads packets with mark %#x to routing table %d: %w", mark, table, err)
+	if err := netlink.RouteReplace(route); err != nil {
+		return fmt.Errorf("adding the local route of routing table %d: %w", route.Table, err)
+	}
+	for _, rule := range rules {
+		if err := netlink.RuleAdd(rule); err != nil && !errors.Is(err, syscall.EEXIST) {
+			return fmt.Errorf("adding %v: %w", rule, err)
+		}
 	}
 	return nil
 }
 
-func (around) unlead(mark uint32, table int) error {
-	rule, route, err := leadBy(mark, table)
+// addressOf gives a device's first IPv4 address.
+func addressOf(device string) (net.IP, error) {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return nil, fmt.Errorf("finding the pods' bridge %q: %w", device, err)
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("listing the addresses of the pods' bridge %q: %w", device, err)
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("the pods' bridge %q has no IPv4 address", device)
+	}
+	return addrs[0].IP, nil
+}
+
+func (around) unlead(c Config) error {
+	rules, route, err := c.ways()
 	if err != nil {
 		return err
 	}
-	if err := netlink.RuleDel(rule); err != nil && !errors.Is(err, syscall.ENOENT) {
-		return fmt.Errorf("removing the rule that leads packets with mark %#x to routing table %d: %w", mark, table, err)
+	for _, rule := range rules {
+		if err := netlink.RuleDel(rule); err != nil && !errors.Is(err, syscall.ENOENT) {
+			return fmt.Errorf("removing %v: %w", rule, err)
+		}
 	}
 	if err := netlink.RouteDel(route); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("removing the local route of routing table %d: %w", table, err)
+		return fmt.Errorf("removing the local route of routing table %d: %w", route.Table, err)
 	}
 	return nil
 }

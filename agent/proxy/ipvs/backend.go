@@ -19,11 +19,9 @@ import (
 // surroundings are the parts of the kernel beside IPVS and nftables that the backend needs.
 type surroundings interface {
 	ForgetFlows(current map[proxy.Key][]netip.AddrPort) error
-	Route(nets []netip.Prefix, device string) error
-	Unroute(nets []netip.Prefix, device string) error
-	// lead has packets with the mark delivered to the node itself, by a routing table that is the cluster's own.
-	lead(mark uint32, table int) error
-	unlead(mark uint32, table int) error
+	// lead has packets for services delivered to the node itself, by a routing table that is the cluster's own; unlead takes that away.
+	lead(cfg Config) error
+	unlead(cfg Config) error
 	// settle gives IPVS the settings that it needs.
 	settle() error
 }
@@ -84,7 +82,10 @@ func serves(key proxy.Key) bool { return key.Addr.Addr().Is4() }
 
 // Reconcile implements proxy.Backend.
 func (b *Backend) Reconcile(ctx context.Context, state proxy.State) error {
-	if err := b.prepare(); err != nil {
+	if err := b.kernel.lead(b.cfg); err != nil {
+		return err
+	}
+	if err := b.kernel.settle(); err != nil {
 		return err
 	}
 	found, err := b.survey(ctx, state.Servers)
@@ -123,19 +124,6 @@ func (b *Backend) Reconcile(ctx context.Context, state proxy.State) error {
 	}
 	b.forget()
 	return b.carryOut(ctx, c)
-}
-
-// prepare makes the surroundings fit.
-func (b *Backend) prepare() error {
-	if b.cfg.PodDevice != "" {
-		if err := b.kernel.Route(b.cfg.ServiceNets, b.cfg.PodDevice); err != nil {
-			return err
-		}
-	}
-	if err := b.kernel.lead(b.cfg.Mark, b.cfg.routingTable()); err != nil {
-		return err
-	}
-	return b.kernel.settle()
 }
 
 // rebuild makes the table in one transaction.
@@ -219,13 +207,7 @@ func (b *Backend) Remove(ctx context.Context) error {
 		return fmt.Errorf("removing nftables table ip %s: %w", b.cfg.Table, err)
 	}
 	b.forget()
-	if err := b.kernel.unlead(b.cfg.Mark, b.cfg.routingTable()); err != nil {
-		return err
-	}
-	if b.cfg.PodDevice == "" {
-		return nil
-	}
-	return b.kernel.Unroute(b.cfg.ServiceNets, b.cfg.PodDevice)
+	return b.kernel.unlead(b.cfg)
 }
 
 // Close implements proxy.Backend.

@@ -22,7 +22,7 @@ func needIPVS(t testing.TB) {
 }
 
 func factory(scheduler string) behaviour.Factory {
-	return func(t *testing.T, node behaviour.Node) proxy.Backend {
+	return func(t testing.TB, node behaviour.Node) proxy.Backend {
 		backend, err := ipvs.New(t.Context(), ipvs.Config{
 			Table:       "wake-" + node.Cluster,
 			PodNets:     []netip.Prefix{node.PodNet},
@@ -39,4 +39,23 @@ func factory(scheduler string) behaviour.Factory {
 func TestBehaviour(t *testing.T) {
 	needIPVS(t)
 	behaviour.Run(t, factory("rr"))
+}
+
+func TestSchedulers(t *testing.T) {
+	needIPVS(t)
+	for _, name := range []string{"rr", "wrr", "lc", "wlc"} {
+		t.Run(name, func(t *testing.T) { behaviour.RunSpreading(t, factory(name)) })
+	}
+	for _, name := range []string{"sh", "mh"} {
+		t.Run(name, func(t *testing.T) { behaviour.RunHashing(t, factory(name)) })
+	}
+}
+
+func TestCheck(t *testing.T) {
+	needIPVS(t)
+	scratch(t)
+	require.NoError(t, ipvs.Check(t.Context(), "wlc"))
+	err := ipvs.Check(t.Context(), "nonsense")
+	require.ErrorIs(t, err, ipvs.ErrNoIPVS)
+	require.ErrorContains(t, err, "module ip_vs_nonsense")
 }

@@ -16,8 +16,7 @@ type Config struct {
 	// ServiceNets are the networks of the cluster IPs. Clusters on one machine need different ones. IPVS services in them are all the
 	// cluster's, whoever made them.
 	ServiceNets []netip.Prefix
-	// PodDevice, if set, is the bridge of the pods. Reconcile then routes ServiceNets there, so that the node itself
-	// reaches cluster IPs without a default route, too.
+	// PodDevice, if set, is the bridge of the pods. The node's own connections to cluster IPs then come from its address.
 	PodDevice string
 	// Scheduler is how IPVS chooses endpoints: rr (the default), wrr, lc, wlc, sh, mh or another that the kernel has.
 	Scheduler string

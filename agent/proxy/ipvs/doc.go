@@ -8,7 +8,8 @@
 //	unserved  address . protocol . port : goto refuse or drop
 //
 // No device holds the service addresses. Packets to a member of virtual get a mark that leads them to the node itself, where IPVS takes
-// them; so nothing else of the node answers there, nor to ARP, and a port that no service has is refused.
+// them; so nothing else of the node answers there, nor to ARP, and a port that no service has is refused. The node's own packets to the
+// service networks are led by a routing rule.
 //
 //   - The scheduler is the configuration's choice: rr, wrr, lc, wlc, sh, mh and whatever else the kernel has.
 //   - An update costs what changed. A change of endpoints alone is a message to IPVS for each of them and no transaction of nftables.
@@ -23,6 +24,9 @@
 //     at an address and port of ours or in the service networks.
 //   - Settings of the network namespace that IPVS needs (net.ipv4.vs.conntrack, expire_nodest_conn and expire_quiescent_template, and a
 //     timeout of established TCP connections as long as conntrack's) stay when the backend is removed.
+//
+// Two things are as IPVS has them: a client sticks for as long as it has an open connection, too. And an external IP that isn't an address of the
+// node doesn't lead from the node itself to an endpoint that is the node itself.
 //
 // A firewall on the node must let packets to service addresses pass its input hook, since that is where IPVS gets them. Requests don't
 // pass the forward hook, answers do.

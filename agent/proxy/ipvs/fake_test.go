@@ -184,8 +184,6 @@ func (n noKernel) ForgetFlows(current map[proxy.Key][]netip.AddrPort) error {
 	}
 	return nil
 }
-func (noKernel) Route([]netip.Prefix, string) error   { return nil }
-func (noKernel) Unroute([]netip.Prefix, string) error { return nil }
-func (noKernel) lead(uint32, int) error               { return nil }
-func (noKernel) unlead(uint32, int) error             { return nil }
-func (noKernel) settle() error                        { return nil }
+func (noKernel) lead(Config) error   { return nil }
+func (noKernel) unlead(Config) error { return nil }
+func (noKernel) settle() error       { return nil }

@@ -52,7 +52,7 @@ func base(name string, typ knftables.BaseChainType, hook knftables.BaseChainHook
 }
 
 // chains are all chains of the table. Traffic of pods and from outside enters at prerouting, is led to the input hook by a mark, and meets IPVS
-// late there. The node's own meets IPVS at output, between the two priorities used here.
+// late there. The node's own meets IPVS at output after -100, and the hook once more with an endpoint as its destination.
 func (c Config) chains() []chain {
 	const filter, nat = knftables.FilterType, knftables.NATType
 	check := "ct state new " + keyExpr + " vmap @" + unserved
@@ -73,7 +73,8 @@ func (c Config) chains() []chain {
 			unassigned),
 		base("unassigned-output", filter, knftables.OutputHook, "dstnat+10", keyExpr+" @"+virtual+" accept", unassigned),
 		// Nobody else shall see the mark, nor a later routing decision.
-		base("arrived", filter, knftables.InputHook, "mangle", fmt.Sprintf("meta mark & 0x%08x != 0 meta mark set meta mark & 0x%08x", c.Mark, ^c.Mark)),
+		base("arrived", filter, knftables.InputHook, "mangle",
+			fmt.Sprintf("meta mark & 0x%08x != 0 meta mark set meta mark & 0x%08x", c.Mark, ^c.Mark)),
 		base("source", nat, knftables.PostroutingHook, "srcnat", original(" @"+virtual+" goto translated")...),
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestBehaviour(t *testing.T) {
-	behaviour.Run(t, func(t *testing.T, node behaviour.Node) proxy.Backend {
+	behaviour.Run(t, func(t testing.TB, node behaviour.Node) proxy.Backend {
 		backend, err := nft.New(t.Context(), nft.Config{
 			Table:       "wake-" + node.Cluster,
 			PodNets:     []netip.Prefix{node.PodNet},

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/wakehq/wake/agent/proxy"
+	"github.com/wakehq/wake/agent/proxy/behaviour"
 )
 
 // realBackend gives a backend in a network namespace of its own. The goroutine stays on its thread.
@@ -90,4 +91,15 @@ func BenchmarkReconcile(b *testing.B) {
 	for b.Loop() {
 		require.NoError(b, p.Reconcile(b.Context()))
 	}
+}
+
+// BenchmarkPath is what clients notice of the rules.
+func BenchmarkPath(b *testing.B) {
+	behaviour.Measure(b, func(t testing.TB, node behaviour.Node) proxy.Backend {
+		backend, err := New(t.Context(), Config{
+			Table: "wake-" + node.Cluster, PodNets: []netip.Prefix{node.PodNet}, ServiceNets: []netip.Prefix{node.ServiceNet}, PodDevice: node.PodDevice,
+		})
+		require.NoError(t, err)
+		return backend
+	})
 }

@@ -1,0 +1,59 @@
+package behaviour
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wakehq/wake/agent/proxy"
+)
+
+// RunSpreading asks what every way of choosing endpoints for one connection at a time must do: all of them get some.
+func RunSpreading(t *testing.T, newBackend Factory) {
+	b := newBench(t, false, newBackend)
+	b.serve(t, []*corev1.Service{service("web", "10.96.0.1")}, backedBy("web", 0, 1, 2))
+	for name, ns := range b.inside() {
+		t.Log("from", name)
+		b.everybody(t, ns, "10.96.0.1:80", "pod-0", "pod-1", "pod-2")
+	}
+	b.apply(t, put(backedBy("web", 1, 2)))
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-1", "pod-2")
+	b.refusedWhenGone(t)
+}
+
+// RunHashing asks what choosing by a hash of the client's address must do: a client always meets the same endpoint, and when that is gone
+// another one, without being refused.
+func RunHashing(t *testing.T, newBackend Factory) {
+	b := newBench(t, false, newBackend)
+	web := []*corev1.Service{service("web", "10.96.0.1")}
+	for name, ns := range b.inside() {
+		b.serve(t, web, backedBy("web", 0, 1, 2))
+		first := b.ask(t, ns, "10.96.0.1:80").pod
+		for range 10 {
+			require.Equal(t, first, b.ask(t, ns, "10.96.0.1:80").pod, name)
+		}
+		var others []int
+		for i, p := range b.pods {
+			if p.name != first {
+				others = append(others, i)
+			}
+		}
+		open, err := b.open(t, ns, "10.96.0.1:80")
+		require.NoError(t, err)
+		b.apply(t, put(backedBy("web", others...)))
+		for range 10 {
+			require.NotEqual(t, first, b.ask(t, ns, "10.96.0.1:80").pod, name)
+		}
+		open.echo(t)
+	}
+	b.refusedWhenGone(t)
+}
+
+func (b *bench) refusedWhenGone(t *testing.T) {
+	t.Helper()
+	b.apply(t, proxy.Change{ServicesGone: []types.NamespacedName{{Namespace: "default", Name: "web"}}})
+	b.refused(t, b.node, "10.96.0.1:80", "10.96.0.1:53") // a pod might be told later: ICMP errors to other machines are limited
+	require.Empty(t, b.complaints.String(), "an update had to be rescued by a reconciliation")
+}
