@@ -48,9 +48,14 @@ cat <<TEXT
     export PATH=$PWD/bin:\$PATH
     wake kubectl scale deployment/guestbook --replicas=5
     wake kubectl set env deployment/guestbook GREETING=Hello     # a rolling update
-    wake log deployment/guestbook                                # what was changed, and by whom
+    wake log deployment/guestbook -p                             # what was changed, and by whom
+    wake blame deployment/guestbook                              # who set each field last
     wake at -1m get pods                                         # the cluster as it was
     wake diff -1m                                                # what changed since, field by field
+    wake what-if --scale deployment/guestbook=500                # what would happen; nothing is written
+    wake kubectl delete deployment guestbook                     # a mistake …
+    wake restore deployment/guestbook --at -1m                   # … and back (a moment before it)
+    wake verify                                                  # is the record whole, was every decision right?
     export KUBECONFIG=\$(wake kubeconfig)                         # for your own kubectl
     wake down                                                    # stop it; wake down --purge removes everything
 TEXT
