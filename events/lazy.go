@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+
+	"github.com/wakehq/wake/schemas"
 )
 
 // unread is what a State holds of an object that nobody has looked at yet.
@@ -81,21 +83,23 @@ func each[T any](all []T, f func(T)) {
 // asked for. So nothing is set aside for not being decodable: such a facet is as if it had been, once its object is looked at; until then Count, Resources and
 // Hash take it for good. Many goroutines may read the State, as any.
 func (s *State) LoadLazily(all []*Event, recent Recent) (aside []SetAside) {
-	for _, e := range all {
-		s.reach(e)
-		kind, ok := s.registry.ByStorage(e.Ref.Group, e.Ref.Resource)
-		if !ok {
-			aside = append(aside, setAside(e, unknownKind(e)))
-			continue
+	slots, aside := s.slots(all)
+	fresh := len(s.tables) == 0
+	for i := range slots {
+		slot := &slots[i]
+		at := place{table: s.writable(slot.Ref.GroupResource()), key: tableKey(slot.Ref.Namespace, slot.Ref.Name)}
+		f := slot.facets
+		if !fresh {
+			if at = s.find(slot.Ref); at.held != nil {
+				f = at.held.facets
+				for facet, e := range slot.facets {
+					if e != nil {
+						f[facet] = e
+					}
+				}
+			}
 		}
-		at := s.find(e.Ref)
-		old := at.held
-		if old == nil {
-			old = &Object{Ref: e.Ref, Kind: kind}
-		}
-		f := old.facets
-		f[e.Facet] = e
-		s.put(at, notRead(old, f))
+		s.put(at, notRead(slot, f))
 	}
 	if len(all) > 0 {
 		s.lazy = true
@@ -105,4 +109,31 @@ func (s *State) LoadLazily(all []*Event, recent Recent) (aside []SetAside) {
 	}
 	s.loadNotes(all, recent)
 	return aside
+}
+
+// slots files events under the objects that they are about: the last of each facet counts. What is about a kind that s doesn't know is set aside.
+func (s *State) slots(all []*Event) (slots []Object, aside []SetAside) {
+	byRef := make(map[Ref]int, len(all)/2)
+	slots = make([]Object, 0, len(all)/2)
+	var kind *schemas.Kind
+	var of GroupResource // that kind
+	for _, e := range all {
+		s.reach(e)
+		i, known := byRef[e.Ref]
+		if !known {
+			if gr := e.Ref.GroupResource(); kind == nil || gr != of {
+				var ok bool
+				if kind, ok = s.registry.ByStorage(gr.Group, gr.Resource); !ok {
+					aside = append(aside, setAside(e, unknownKind(e)))
+					continue
+				}
+				of = gr
+			}
+			i = len(slots)
+			byRef[e.Ref] = i
+			slots = append(slots, Object{Ref: e.Ref, Kind: kind})
+		}
+		slots[i].facets[e.Facet] = e
+	}
+	return slots, aside
 }

@@ -270,6 +270,9 @@ func (a *Archive) lasts(ctx context.Context, patterns []string, at events.Revisi
 	if err != nil {
 		return out, err
 	}
+	if patterns == nil { // all of it: what a state has grown by since its base mostly replaces what was there
+		out.Events = make([]events.Event, 0, r.Footer().Facets+r.Footer().Facets/4)
+	}
 	err = r.LastBatches(patterns, at, skip, func(b events.Batch) bool {
 		out.Events, out.SetAside = append(out.Events, b.Events...), append(out.SetAside, b.SetAside...)
 		out.Revision = max(out.Revision, b.Revision)

@@ -25,6 +25,7 @@ import (
 	"github.com/wakehq/wake/events/archive"
 	"github.com/wakehq/wake/events/jetstream"
 	"github.com/wakehq/wake/events/segment"
+	"github.com/wakehq/wake/events/timetravel"
 	"github.com/wakehq/wake/schemas"
 )
 
@@ -206,6 +207,7 @@ func BenchmarkHistory(b *testing.B) {
 	archived := int(status.Last)
 
 	lookups(b, w, l, n)
+	folds(b, w, l, registry, n)
 	presents(b, l, s)
 	replays(b, l, s, archived)
 	b.Run("compressed stream", func(b *testing.B) {
@@ -238,6 +240,14 @@ func lookups(b *testing.B, w *writer, l *archive.Ledger, n int) {
 	median(b, "object at a revision", func(b *testing.B) { read(b, events.Query{Ref: ref(), To: at(), LastPerFacet: true}) })
 	median(b, "history of an object", func(b *testing.B) { read(b, events.Query{Ref: ref()}) })
 	median(b, "state at a revision", func(b *testing.B) { read(b, events.Query{To: at(), LastPerFacet: true}) })
+}
+
+// folds are lookups with what is made of the events.
+func folds(b *testing.B, w *writer, l *archive.Ledger, registry *schemas.Registry, n int) {
+	median(b, "state folded at a revision", func(b *testing.B) {
+		_, err := timetravel.New(l, registry).StateAt(b.Context(), events.Revision(1+w.random.IntN(n)))
+		require.NoError(b, err)
+	})
 }
 
 func presents(b *testing.B, l *archive.Ledger, s onBroker) {

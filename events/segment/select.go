@@ -254,8 +254,11 @@ func (m *matcher) matches(subject string) bool {
 	})
 }
 
-// Patterns returns what q selects as patterns that begin with as much as is known, one for each facet.
+// Patterns returns what q selects as patterns that begin with as much as is known, one for each facet; nil if it selects everything.
 func Patterns(q events.Query) []string {
+	if !narrow(&q) {
+		return nil
+	}
 	if q.Facet != nil {
 		return q.Subjects()
 	}

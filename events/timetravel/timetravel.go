@@ -70,9 +70,9 @@ func load(ctx context.Context, ledger events.Ledger, registry *schemas.Registry,
 	if revision == 0 {
 		return state, size, nil
 	}
-	var all []*events.Event
+	var all shelf
 	err := ledger.Read(ctx, events.Query{To: revision, LastPerFacet: true}, func(e events.Event) bool {
-		all = append(all, &e)
+		all.add(e)
 		size += cost(&e)
 		return true
 	})
@@ -84,7 +84,7 @@ func load(ctx context.Context, ledger events.Ledger, registry *schemas.Registry,
 		return nil, 0, fmt.Errorf("reading the notes up to revision %d: %w", revision, err)
 	}
 	// What can't be folded is set aside here as it was when it came in: the view counts and names it.
-	_ = state.LoadLazily(all, recent)
+	_ = state.LoadLazily(all.events, recent)
 	state.Advance(revision)
 	return state, size + len(recent.Noted)*costOfNote, nil
 }
@@ -106,19 +106,36 @@ func recentNotes(ctx context.Context, ledger events.Ledger, revision events.Revi
 
 // advance folds what happened after base up to revision into a fork of base.
 func (p *Past) advance(ctx context.Context, fork *events.State, revision events.Revision) (*events.State, int, error) {
-	var all []*events.Event
+	var all shelf
 	size, from := 0, fork.Revision()
 	err := p.ledger.Read(ctx, events.Query{From: from + 1, To: revision}, func(e events.Event) bool {
-		all = append(all, &e)
+		all.add(e)
 		size += cost(&e)
 		return true
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("folding the ledger from revision %d to %d: %w", from, revision, err)
 	}
-	_ = fork.LoadLazily(all, events.Recent{})
+	_ = fork.LoadLazily(all.events, events.Recent{})
 	fork.Advance(revision)
 	return fork, size, nil
+}
+
+// shelf keeps events in blocks: a state of many would cost an allocation for each.
+type shelf struct {
+	events []*events.Event
+	block  []events.Event
+}
+
+// shelfBlock is how many events a block has room for.
+const shelfBlock = 512
+
+func (s *shelf) add(e events.Event) {
+	if len(s.block) == cap(s.block) {
+		s.block = make([]events.Event, 0, shelfBlock)
+	}
+	s.block = append(s.block, e)
+	s.events = append(s.events, &s.block[len(s.block)-1])
 }
 
 // near is how many events are rather folded onto a state that is held than the whole loaded anew.
