@@ -62,8 +62,10 @@ func insist(ctx context.Context, ledger events.Ledger, view *events.View, word f
 		events.Audit{Actor: bootstrapActor, Basis: state.Revision(), At: now}.Sign(proposals)
 		revision, err := ledger.Append(ctx, proposals...)
 		conflict := errors.Is(err, events.ErrConflict)
-		if conflict {
-			revision, _, err = ledger.Last(ctx)
+		if refused := err; conflict {
+			if revision, _, err = ledger.Last(ctx); err == nil && revision <= state.Revision() {
+				return fmt.Errorf("the ledger has something newer that it doesn't give, up to revision %d: an event can't be read any more (see wake verify): %w", revision, refused)
+			}
 		}
 		if err == nil {
 			_, err = view.WaitFor(ctx, revision)

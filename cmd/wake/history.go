@@ -160,14 +160,17 @@ func (l *location) export(ctx context.Context, out io.Writer, from, to string, d
 	if dropSecrets {
 		q.Set("secrets", "dropped")
 	}
-	body, err := client.get(ctx, "export", q)
+	response, err := client.ask(ctx, "export", q)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = body.Close() }()
-	size, err := io.Copy(out, body)
+	defer func() { _ = response.Body.Close() }()
+	size, err := io.Copy(out, response.Body)
+	if why := response.Trailer.Get("Wake-Broken-Off"); why != "" {
+		err = errors.New(why)
+	}
 	if err != nil {
-		return size, fmt.Errorf("the cluster broke the export off after %d bytes (its log says why): %w", size, err)
+		return size, fmt.Errorf("the cluster broke the export off after %d bytes: %w", size, err)
 	}
 	return size, nil
 }

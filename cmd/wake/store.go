@@ -18,6 +18,8 @@ type retention struct {
 	keepEvents uint64        // in the stream; 0 is no limit
 	keepFor    time.Duration // in the stream; 0 is no limit
 	thinAfter  time.Duration // superseded status in the archive; 0 is for good
+
+	segmentEvents int // per segment, in the archive; 0 is the archive's default
 }
 
 // storeOptions say how a cluster's ledger is kept.
@@ -60,7 +62,7 @@ func openStore(ctx context.Context, place *location, o storeOptions) (*store, er
 		return s, err
 	}
 	if s.archive, err = archive.Open(ctx, dir, archive.Config{Cluster: o.identity.ID, Deciders: o.deciders, KeepEvents: o.retention.keepEvents, KeepFor: o.retention.keepFor,
-		ThinAfter: o.retention.thinAfter}); err != nil {
+		ThinAfter: o.retention.thinAfter, SegmentEvents: o.retention.segmentEvents}); err != nil {
 		return s, err
 	}
 	s.archived, err = archive.NewLedger(ctx, s.stream, s.archive)
@@ -78,6 +80,9 @@ func (s *store) close() error {
 
 // check refuses limits that can't be meant.
 func (r retention) check() error {
+	if r.segmentEvents < 0 {
+		return fmt.Errorf("--segment-events %d: a segment holds events", r.segmentEvents)
+	}
 	for flag, d := range map[string]time.Duration{"keep-for": r.keepFor, "thin-after": r.thinAfter} {
 		if d < 0 {
 			return fmt.Errorf("--%s %s: the past does not lie ahead; 0 sets no limit", flag, d)

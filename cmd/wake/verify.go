@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -141,6 +142,11 @@ func (v *verification) verdict() error {
 	return nil
 }
 
+// incomplete says that the record may lack events: something is wrong with it, or was and has been accepted.
+func (v *verification) incomplete() bool {
+	return slices.ContainsFunc(v.Proofs, func(p ledgerapi.Proof) bool { return len(p.Findings)+len(p.Breaks) > 0 })
+}
+
 // prove compares the record with what was witnessed of it.
 func (o *verifyOptions) prove(ctx context.Context, place *location, v *verification) (err error) {
 	_, stopped := place.process()
@@ -216,7 +222,9 @@ func (o *verifyOptions) redecide(ctx context.Context, cmd *cobra.Command, place 
 	}
 	h, err := openHistory(ctx, place, wanted)
 	if err != nil {
-		v.Undecided = err.Error()
+		if v.Undecided = err.Error(); v.incomplete() {
+			v.Undecided += ". History is decided again as a whole: put back what is missing, or stop the cluster and verify what is left"
+		}
 		return nil
 	}
 	defer func() { err = errors.Join(err, h.close()) }()

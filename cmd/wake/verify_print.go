@@ -91,6 +91,9 @@ func (p *page) decisions(r *verify.Report) {
 	} else {
 		p.line("Decisions", "%s %s", wrong.Sprintf("%s:", count(r.Diverged, "divergence", "divergences")), decided)
 	}
+	if first := r.FirstMoved; first != nil {
+		p.line("", "%s would be placed on another node, the first at revision %d: %s, %s", count(r.Moved, "pod", "pods"), first.Revision, first.Recorded.Object, first.Fields[0])
+	}
 	for i := range r.Divergences {
 		if i == shownDivergences {
 			p.line("", "… and %d more (-o json tells of %d)", r.Diverged-shownDivergences, len(r.Divergences))
@@ -105,7 +108,7 @@ func (p *page) decisions(r *verify.Report) {
 		p.line("", "%s %s of service:%s, from revision %d on: %s", color.YellowString("not verified:"), count(n.Events, "event", "events"), n.Service, n.First, n.Reason)
 	}
 	if r.SetAside > 0 {
-		p.line("", "%s %s that this wake does not understand", color.YellowString("set aside:"), count(r.SetAside, "event", "events"))
+		p.line("", "%s %s that this wake does not understand, or that can't be read", color.YellowString("set aside:"), count(r.SetAside, "event", "events"))
 	}
 }
 

@@ -70,6 +70,7 @@ type consumer struct {
 	wire    *wire
 	pending uint64 // messages that there were when it was made
 	status  chan nats.Status
+	idle    int // heartbeats in a row without a message, see stuck
 
 	mu       sync.Mutex
 	got      delivery
@@ -287,6 +288,17 @@ func (c *consumer) take(ctx context.Context) (delivery, error) {
 			return delivery{}, ctx.Err()
 		}
 	}
+}
+
+// stuck says, told of each delivery, that what the broker had counted and not sent won't come: it can't read it, or it was trimmed meanwhile. One heartbeat
+// says nothing, the broker rests for one before it goes on after each message that it can't read.
+func (c *consumer) stuck(d delivery) bool {
+	if d.count > 0 {
+		c.idle = 0
+	} else if d.alive {
+		c.idle++
+	}
+	return c.idle >= idleBeats
 }
 
 // taken lets the broker send on.

@@ -63,9 +63,10 @@ func (f *follower) drain(ctx context.Context, c *consumer) error {
 		}
 		// Only once all is through that was there when the consumer was made does every event follow: the present leaves out what was superseded.
 		left -= min(left, d.count)
+		stuck := c.stuck(d)
 		if d.count > 0 {
 			err = f.give(d.batches, left == 0)
-		} else if d.alive && !f.loaded {
+		} else if stuck && !f.loaded {
 			err = f.give([]events.Batch{{Revision: f.end}}, true)
 		}
 		if err != nil {

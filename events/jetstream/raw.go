@@ -18,7 +18,7 @@ const (
 	apiPurge = "$JS.API.STREAM.PURGE." + StreamName
 	// brokerHeaders begins the names of the headers that are the broker's own.
 	brokerHeaders = "Nats-"
-	// idleBeats is how many heartbeats in a row without a message say that the broker has no more, though it had counted more.
+	// idleBeats is how many heartbeats in a row without a message say that the broker has no more, though it had counted more (see consumer.stuck).
 	idleBeats = 3
 )
 
@@ -78,7 +78,6 @@ func (l *Ledger) readRaw(ctx context.Context, first, to events.Revision, yield f
 		return err
 	}
 	defer c.close()
-	idle := 0
 	for left := c.pending; left > 0; {
 		d, err := c.take(ctx)
 		if err != nil {
@@ -90,13 +89,8 @@ func (l *Ledger) readRaw(ctx context.Context, first, to events.Revision, yield f
 			}
 		}
 		left -= min(left, d.count)
-		if d.count > 0 {
-			idle = 0
-		} else if d.alive {
-			idle++
-		}
-		if idle == idleBeats {
-			return nil // the broker can't read what is missing, or it was trimmed meanwhile
+		if c.stuck(d) {
+			return nil
 		}
 		c.taken(d)
 	}

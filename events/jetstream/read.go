@@ -76,6 +76,9 @@ func (c *consumer) drainTo(ctx context.Context, to events.Revision, yield func(e
 				return last, nil
 			}
 		}
+		if c.stuck(d) {
+			return last, nil
+		}
 		c.taken(d)
 	}
 	return last, nil

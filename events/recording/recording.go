@@ -78,7 +78,10 @@ func (o *Options) copyEvents(ctx context.Context, w *segment.Writer, source Sour
 	var failed error
 	next := o.From
 	err := source.ReadRaw(ctx, o.From, o.To, func(r events.Raw) bool {
-		next = r.Revision + 1
+		if r.Revision != next {
+			return false
+		}
+		next++
 		failed = w.Event(o.dropped(r))
 		return failed == nil
 	})
@@ -88,7 +91,7 @@ func (o *Options) copyEvents(ctx context.Context, w *segment.Writer, source Sour
 	case err != nil:
 		return err
 	case next <= o.To:
-		return fmt.Errorf("recording up to revision %d: the ledger gives no event after %d: %w", o.To, next-1, segment.ErrGap)
+		return fmt.Errorf("recording up to revision %d: the ledger does not give revision %d: %w", o.To, next, segment.ErrGap)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -258,6 +259,28 @@ func TestTamperingWithTheStoreIsNamed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One event that can't be read doesn't hide those after it: neither from who reads all of history nor from who loads the present.
+func TestADamagedEventDoesNotHideOthers(t *testing.T) {
+	p, _ := stored(t)
+	for _, revision := range []events.Revision{234, 235, 1600} {
+		flipBit(t, p, revision)
+	}
+	p.run(t, func(l *jetstream.Ledger) {
+		read, loaded := 0, 0
+		require.NoError(t, l.Read(t.Context(), events.Query{}, func(events.Event) bool { read++; return true }))
+		require.Equal(t, storedEnd-3, read)
+		done := errors.New("done")
+		err := l.Follow(t.Context(), events.Start{Present: true}, func(b events.Batch) error {
+			if loaded += len(b.Events); b.Loaded {
+				return done
+			}
+			return nil
+		})
+		require.ErrorIs(t, err, done)
+		require.Equal(t, storedEnd-3, loaded)
+	})
 }
 
 // The server may refuse such a store, serve a part of it or begin an empty one: a check must end and say that what was witnessed isn't there.

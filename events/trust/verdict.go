@@ -17,9 +17,9 @@ func (k *comparison) finish() {
 		case g.from > k.report.Witnessed:
 			k.found(finding(Missing, g.from, g.through, remedyRestore, "the broker claims to hold %s and doesn't; they were not witnessed yet.", span(g.from, g.through)))
 		case g.through == last:
-			k.found(finding(TailCut, g.from, g.through, remedyRestore, "%s witnessed and can't be read any more; the ledger ends with them, and the broker still claims to hold them.", were(g.from, g.through)))
+			k.found(finding(TailCut, g.from, g.through, remedyRestore, "%s witnessed and can't be read any more; the ledger ends there, though the broker still claims to hold more.", were(g.from, g.through)))
 		default:
-			k.found(finding(Missing, g.from, g.through, remedyRestore, "%s witnessed and are gone from the ledger, which goes on after them.", were(g.from, g.through)))
+			k.found(finding(Missing, g.from, g.through, remedyRestore, "%s witnessed and can't be found in the ledger any more, which goes on after that.", were(g.from, g.through)))
 		}
 	}
 	if k.readToEnd {

@@ -44,7 +44,10 @@ const group = "ledger.wake.dev"
 // mediaSegment is the type of an answer in the format of package segment.
 const mediaSegment = "application/vnd.wake.segment"
 
-// export answers with a recording. What goes wrong once it has begun breaks the connection off, and the file that was written so far is recognised as not whole.
+// headerBrokenOff is the trailer of an export that says why it ends before its end. The file is recognised as not whole without it, too.
+const headerBrokenOff = "Wake-Broken-Off"
+
+// export answers with a recording. Of what goes wrong once it has begun a trailer tells.
 func (a *API) export(c echo.Context) error {
 	if a.Recorder == nil {
 		return apierrors.NewMethodNotSupported(schema.GroupResource{Group: group, Resource: "export"}, "get")
@@ -67,7 +70,8 @@ func (a *API) export(c echo.Context) error {
 	case err == nil:
 		return nil
 	case c.Response().Committed:
-		panic(http.ErrAbortHandler)
+		c.Response().Header().Set(http.TrailerPrefix+headerBrokenOff, err.Error())
+		return nil
 	case errors.Is(err, events.ErrTooOld), errors.Is(err, segment.ErrGap):
 		return apierrors.NewBadRequest(err.Error())
 	}

@@ -54,18 +54,24 @@ func start(t *testing.T, args ...string) *cluster {
 func startIn(t *testing.T, dir string, args ...string) *cluster {
 	t.Helper()
 	subnets++
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	listen := free.Addr().String()
-	require.NoError(t, free.Close())
-	c := &cluster{t: t, dir: dir, listen: listen, args: append([]string{"--node-name", "n1",
+	c := &cluster{t: t, dir: dir, listen: freeAddress(t), args: append([]string{"--node-name", "n1",
 		"--service-cidr", fmt.Sprintf("10.%d.0.0/16", 150+subnets)}, args...)}
 	require.NoError(t, os.MkdirAll(dir, 0o700))
+	var err error
 	c.log, err = os.Create(filepath.Join(c.dir, "up.log"))
 	require.NoError(t, err)
 	c.begin()
 	t.Cleanup(c.end)
 	return c
+}
+
+// freeAddress is one on this machine that nobody listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, free.Close()) }()
+	return free.Addr().String()
 }
 
 func requireDocker(t *testing.T) {
@@ -112,7 +118,7 @@ func (c *cluster) end() {
 		out, _ := os.ReadFile(c.log.Name())
 		c.t.Logf("wake up said:\n%s", tail(out, 8000))
 	}
-	if c.up.ProcessState == nil {
+	if c.up != nil && c.up.ProcessState == nil {
 		_ = c.up.Process.Kill()
 		_ = c.up.Wait()
 	}
