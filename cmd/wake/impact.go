@@ -199,16 +199,17 @@ func (b *branch) line() string {
 		}
 		return fmt.Sprintf("%s  %s  %s  %s", typeColor(e).Sprint(e.Type), target, delay, faint.Sprintf("%s, event %d", e.Actor, e.Revision))
 	}
-	objects := map[string]bool{}
+	objects, first, last := map[string]bool{}, e.Revision, e.Revision
 	for _, e := range b.events {
 		objects[short(e.Ref)] = true
+		first, last = min(first, e.Revision), max(last, e.Revision)
 	}
 	target := fmt.Sprintf("%d %s", len(objects), e.Ref.Resource)
 	if len(objects) == 1 {
 		target = short(e.Ref)
 	}
 	return fmt.Sprintf("%d × %s  %s  %s  %s", len(b.events), typeColor(e).Sprint(e.Type), target, delay,
-		faint.Sprintf("%s, events %d…%d", e.Actor, e.Revision, b.events[len(b.events)-1].Revision))
+		faint.Sprintf("%s, events %d…%d", e.Actor, first, last))
 }
 
 // impactSummary counts what followed, and says how long it took.

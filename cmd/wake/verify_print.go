@@ -62,6 +62,9 @@ func (v *verification) print(out io.Writer) error {
 
 func (p *page) proof(proof *ledgerapi.Proof) {
 	read := fmt.Sprintf("%s, revisions %d to %d", count(int(proof.Events), "event", "events"), proof.First, proof.Last)
+	if proof.Events == 0 {
+		read = "no events"
+	}
 	if len(proof.Findings) == 0 {
 		p.line("Record", "%s %s: %s as witnessed, %d of them under signed checkpoints", fine.Sprint("whole:"), proof.Place, read, proof.Proven)
 	} else {

@@ -2,8 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 
 	"github.com/wakehq/wake/events/trust"
@@ -33,14 +34,23 @@ func (w *witness) Prove(ctx context.Context, marks []trust.Mark) ([]ledgerapi.Pr
 	return proveStore(ctx, w.store, w.dir, w.key, marks)
 }
 
+// proveStore is Prove for a cluster that may not run. That the witness or its key is lost is a finding; fs.ErrNotExist says that there never was one.
 func proveStore(ctx context.Context, s *store, dir, keyFile string, marks []trust.Mark) ([]ledgerapi.Proof, error) {
-	var key ed25519.PublicKey
-	if known, err := trust.PublicKey(keyFile); err == nil {
-		key = known
+	key, keyless := trust.PublicKey(keyFile)
+	if keyless != nil && !errors.Is(keyless, fs.ErrNotExist) {
+		return nil, keyless
 	}
 	whole, err := trust.Check(ctx, s.archived, trust.Options{Dir: dir, Key: key, Marks: marks})
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && keyless == nil:
+		whole.Findings = append(whole.Findings, trust.Finding{Kind: trust.WitnessLost, What: fmt.Sprintf("there is nothing in %s, where the notary of this cluster keeps what it has seen.", dir),
+			Remedy: "Put that directory back, or name the right one with --trust-dir; to begin anew, move the key " + keyFile + " away (keep it) and start the cluster."})
+		return []ledgerapi.Proof{{Place: "stream", Report: whole}}, nil
+	case err != nil:
 		return nil, fmt.Errorf("proving the ledger: %w", err)
+	case keyless != nil:
+		whole.Findings = append(whole.Findings, trust.Finding{Kind: trust.KeyMismatch, What: fmt.Sprintf("the key %s is gone: that the checkpoints are this cluster's can't be told.", keyFile),
+			Remedy: "Put the key back. To begin anew, move " + dir + " away (keep it) and start the cluster."})
 	}
 	if _, archived := s.archive.Bounds(); archived == 0 {
 		return []ledgerapi.Proof{{Place: "stream", Report: whole}}, nil
