@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts what a virtual machine for tests is made of (the distribution's cloud kernel with its modules, a static busybox) into a cache, installs
 # qemu when it is missing, and runs a package's tests there: deploy/vm.sh ./agent/proxy/ipvs -test.run Behaviour
+# Without arguments it tests the virtual machine itself and then all that needs it.
 set -euo pipefail
 
 fail() { printf 'vm: %s\n' "$*" >&2; exit 1; }
@@ -32,4 +33,6 @@ if [ ! -e "$cache/complete" ]; then
 	touch "$cache/complete"
 fi
 
-exec go run ./itest/vm/boot "$@"
+[ $# -gt 0 ] && exec go run ./itest/vm/boot "$@"
+go test -count=1 ./itest/vm
+go run ./itest/vm/boot ./agent/proxy/ipvs

@@ -25,7 +25,6 @@ func newArchive(w io.Writer) *archive {
 const (
 	modeDir  = 0o040000
 	modeFile = 0o100000
-	modeLink = 0o120000
 )
 
 // entry writes one entry with a body of exactly size bytes.
@@ -76,14 +75,6 @@ func (a *archive) text(name, content string, perm int) error {
 		return err
 	}
 	return a.entry(name, modeFile|perm, int64(len(content)), strings.NewReader(content))
-}
-
-// link adds a symbolic link.
-func (a *archive) link(name, target string) error {
-	if err := a.mkdir(path.Dir(name)); err != nil {
-		return err
-	}
-	return a.entry(name, modeLink|0o777, int64(len(target)), strings.NewReader(target))
 }
 
 // file adds a file of this machine.

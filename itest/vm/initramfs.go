@@ -50,7 +50,7 @@ func (m Machine) fill(a *archive, job Job) error {
 	}
 	err = errors.Join(
 		a.file("bin/busybox", filepath.Join(m.Parts, "busybox")),
-		a.file("program", job.Program),
+		a.file("program/"+filepath.Base(job.Program), job.Program),
 		a.text("init", script(loads, job), 0o755))
 	for name, source := range job.Files {
 		err = errors.Join(err, a.tree("job/"+name, source))
@@ -118,7 +118,7 @@ stty -F /dev/ttyS1 raw -echo
 	for _, assignment := range job.Env {
 		fmt.Fprintf(&b, "export %s\n", quote(assignment))
 	}
-	b.WriteString("cd /job\necho '" + startMark + "' >/dev/ttyS1\n/program")
+	b.WriteString("cd /job\necho '" + startMark + "' >/dev/ttyS1\n" + quote("/program/"+filepath.Base(job.Program)))
 	for _, arg := range job.Args {
 		b.WriteString(" " + quote(arg))
 	}

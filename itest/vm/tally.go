@@ -37,7 +37,7 @@ func (t *Tally) count(line string) {
 		t.Failed++
 	case strings.HasPrefix(line, "--- SKIP: "):
 		t.Skipped++
-	case strings.HasPrefix(line, "Benchmark") && strings.Contains(line, " ns/op"):
+	case strings.HasPrefix(line, "Benchmark") && len(strings.Fields(line)) >= 4: // name, iterations, figure, unit
 		t.Benchmarks = true
 	}
 }

@@ -26,8 +26,12 @@ type surroundings interface {
 	settle() error
 }
 
-// sweepEvery is how long an update waits before it looks for drained endpoints again.
-const sweepEvery = 10 * time.Second
+const (
+	// sweepEvery is how long updates wait before they look for drained endpoints again.
+	sweepEvery = 10 * time.Second
+	// sweepAtMost is at how many services one update looks. Others follow with the next.
+	sweepAtMost = 100
+)
 
 // Backend serves virtual servers by IPVS. It implements proxy.Backend.
 type Backend struct {
@@ -40,9 +44,10 @@ type Backend struct {
 	// What the kernel holds, as of the last success.
 	held    map[proxy.Key]service
 	servers map[proxy.Key]proxy.VirtualServer
-	// draining are the keys with endpoints of weight 0; they were last looked at when swept says.
+	// draining are the keys with endpoints of weight 0. All were looked at when swept says, those of due are still to be looked at since.
 	draining map[proxy.Key]bool
 	swept    time.Time
+	due      []proxy.Key
 }
 
 var _ proxy.Backend = (*Backend)(nil)
@@ -75,7 +80,8 @@ func newBackend(cfg Config, client ipvs.Client, nft knftables.Interface, kernel 
 
 // forget starts over with a kernel that holds nothing.
 func (b *Backend) forget() {
-	b.held, b.servers, b.draining, b.swept = map[proxy.Key]service{}, map[proxy.Key]proxy.VirtualServer{}, map[proxy.Key]bool{}, b.now()
+	b.held, b.servers, b.draining = map[proxy.Key]service{}, map[proxy.Key]proxy.VirtualServer{}, map[proxy.Key]bool{}
+	b.swept, b.due = b.now(), nil
 }
 
 func serves(key proxy.Key) bool { return key.Addr.Addr().Is4() }
@@ -166,12 +172,16 @@ func (b *Backend) Update(ctx context.Context, diff proxy.Diff) error {
 
 // sweep takes out what has drained.
 func (b *Backend) sweep(ctx context.Context) error {
-	if len(b.draining) == 0 || b.now().Sub(b.swept) < sweepEvery {
-		return nil
+	if len(b.due) == 0 && len(b.draining) > 0 && b.now().Sub(b.swept) >= sweepEvery {
+		b.swept, b.due = b.now(), slices.SortedFunc(maps.Keys(b.draining), proxy.Key.Compare)
 	}
-	b.swept = b.now()
+	now := b.due[:min(len(b.due), sweepAtMost)]
+	b.due = b.due[len(now):]
 	c := newChange()
-	for _, key := range slices.SortedFunc(maps.Keys(b.draining), proxy.Key.Compare) {
+	for _, key := range now {
+		if !b.draining[key] {
+			continue // it is needed again
+		}
 		weights, idle, err := b.endpoints(key)
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 
@@ -25,6 +26,9 @@ func scratch(t testing.TB) {
 	ns, err := netns.New()
 	require.NoError(t, err, "this needs root")
 	t.Cleanup(func() { _ = ns.Close() })
+	lo, err := netlink.LinkByName("lo")
+	require.NoError(t, err)
+	require.NoError(t, netlink.LinkSetUp(lo)) // without any address IPVS takes every endpoint for a broadcast
 	require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644))
 }
 
@@ -33,7 +37,10 @@ var both = []struct {
 	name string
 	make behaviour.Factory
 }{
-	{"ipvs", factory("rr")},
+	{"ipvs", func(t testing.TB, node behaviour.Node) proxy.Backend {
+		needIPVS(t)
+		return factory("rr")(t, node)
+	}},
 	{"nft", func(t testing.TB, node behaviour.Node) proxy.Backend {
 		backend, err := nft.New(t.Context(), nft.Config{
 			Table: "wake-" + node.Cluster, PodNets: []netip.Prefix{node.PodNet}, ServiceNets: []netip.Prefix{node.ServiceNet}, PodDevice: node.PodDevice,
@@ -45,7 +52,6 @@ var both = []struct {
 
 // BenchmarkPath is what clients notice.
 func BenchmarkPath(b *testing.B) {
-	needIPVS(b)
 	for _, backend := range both {
 		b.Run(backend.name, func(b *testing.B) { behaviour.Measure(b, backend.make) })
 	}
@@ -77,7 +83,6 @@ var benchNode = behaviour.Node{Cluster: "bench", PodNet: netip.MustParsePrefix("
 
 // BenchmarkOneEndpointChanges is the time from the decision to the kernel. It should hardly depend on the number of services.
 func BenchmarkOneEndpointChanges(b *testing.B) {
-	needIPVS(b)
 	for _, backend := range both {
 		for _, n := range []int{10, 10_000} {
 			b.Run(fmt.Sprintf("%s/services=%d", backend.name, n), func(b *testing.B) {
@@ -101,7 +106,6 @@ func BenchmarkOneEndpointChanges(b *testing.B) {
 // BenchmarkTakeOver is the time of programming 10,000 services of 100,000 endpoints from nothing, and of finding them unchanged, as a restarted agent
 // does. Run it with -benchtime=1x.
 func BenchmarkTakeOver(b *testing.B) {
-	needIPVS(b)
 	state := manyServers(10_000)
 	for _, backend := range both {
 		b.Run(backend.name, func(b *testing.B) {

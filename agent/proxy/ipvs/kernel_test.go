@@ -32,9 +32,6 @@ func newLone(t *testing.T) lone {
 	t.Helper()
 	needIPVS(t)
 	scratch(t)
-	lo, err := netlink.LinkByName("lo")
-	require.NoError(t, err)
-	require.NoError(t, netlink.LinkSetUp(lo))
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "pods"}}
 	require.NoError(t, netlink.LinkAdd(bridge))
 	n := lone{

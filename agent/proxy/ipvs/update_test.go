@@ -325,6 +325,24 @@ func (w writer) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+// However many services drain, one update looks at a few of them.
+func TestSweepsInPortions(t *testing.T) {
+	r := newRig(t, func(string) {})
+	var all []proxy.VirtualServer
+	var keys []proxy.Key
+	for i := range 2*sweepAtMost + 1 {
+		s := server(fmt.Sprintf("10.96.%d.%d:80", i/200, i%200), tcp, "10.88.0.2:8080")
+		all, keys = append(all, s), append(keys, s.Key)
+	}
+	require.NoError(t, r.Reconcile(t.Context(), state(all...)))
+	require.NoError(t, r.Update(t.Context(), proxy.Diff{Gone: keys}))
+	r.time = r.time.Add(time.Minute)
+	for _, left := range []int{sweepAtMost + 1, 1, 0, 0} {
+		require.NoError(t, r.Update(t.Context(), proxy.Diff{}))
+		require.Len(t, r.ipvs.services, left)
+	}
+}
+
 func TestOthersServicesAreLeftAlone(t *testing.T) {
 	r := newRig(t, func(string) {})
 	foreign := server("198.51.100.1:80", tcp).Key
