@@ -25,7 +25,7 @@
 //   - Settings of the network namespace that IPVS needs (net.ipv4.vs.conntrack, expire_nodest_conn and expire_quiescent_template, and a
 //     timeout of established TCP connections as long as conntrack's) stay when the backend is removed.
 //
-// Some things are as IPVS has them. A client sticks for as long as it has an open connection, too. An external IP that isn't an address of the
+// Some things are as IPVS has them. A client also sticks for as long as IPVS remembers one of its connections, and up to a minute longer. An external IP that isn't an address of the
 // node doesn't lead from the node itself to an endpoint that is the node itself. And a client that goes straight to an endpoint from the
 // port from which it reached the same endpoint through a service minutes ago gets answers that look like the service's, so it has to
 // try again from another port; that takes thousands of connections of both kinds to happen.

@@ -195,8 +195,8 @@ func TestSchedulerChanges(t *testing.T) {
 	}
 }
 
-// Clients stick for the affinity's time after their last connection, and not longer.
-func TestAffinityEnds(t *testing.T) {
+// Affinity is IPVS' persistence with the same timeout, and is turned off without cutting anybody.
+func TestAffinityReachesTheKernel(t *testing.T) {
 	n := newLone(t)
 	backend := factory("rr")(t, n.node)
 	n.web.Affinity = 2 * time.Second

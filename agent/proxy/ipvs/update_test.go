@@ -261,21 +261,43 @@ func (s *spy) Update(ctx context.Context, diff proxy.Diff) error {
 	return s.rig.Update(ctx, diff)
 }
 
-// After any history of changes, connections that open and close, and restarts, the kernel serves what it should; and at every step between, nobody who is
+const killed = "killed"
+
+// dies runs do, which may be killed.
+func dies(do func()) {
+	defer func() {
+		if why := recover(); why != nil && why != killed {
+			panic(why)
+		}
+	}()
+	do()
+}
+
+// After any history of changes, connections that open and close, and kills at any step, the kernel serves what it should; and at every step between, nobody who is
 // served all along is refused, and no connection is cut.
 func TestEveryStepServes(t *testing.T) {
 	node := proxy.Node{Name: "node-a", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 	rapid.Check(t, func(t *rapid.T) {
 		cluster, w := proxytest.NewCluster(), &witness{t: t}
-		r := newRig(t, w.look)
+		steps := 0 // until the process is killed; 0: it isn't
+		look := func(words string) {
+			w.look(words)
+			if steps--; steps == 0 {
+				panic(killed)
+			}
+		}
+		r := newRig(t, look)
 		s := &spy{rig: r, w: w}
 		p := proxy.New(s, node, failing(t))
 		require.NoError(t, p.Apply(t.Context(), proxy.Change{Full: true}))
 		w.rig = r
 		for range rapid.IntRange(1, 30).Draw(t, "changes") {
 			switch rapid.IntRange(0, 9).Draw(t, "event") {
-			case 0: // a new process
-				r.restart(t, w.look)
+			case 0: // killed at some step of an update, or after it, and started again
+				steps = rapid.IntRange(1, 6).Draw(t, "steps")
+				dies(func() { require.NoError(t, p.Apply(t.Context(), cluster.Change(t))) })
+				steps, s.state = 0, w.before
+				r.restart(t, look)
 				p = proxy.New(s, node, failing(t))
 				require.NoError(t, p.Apply(t.Context(), cluster.Everything()))
 			case 1:
