@@ -35,12 +35,16 @@ func sameTold(e, p *events.Event) bool {
 	return slices.Equal(e.Changed, p.Changed) && reflect.DeepEqual(e.Note, p.Note)
 }
 
-// compare gives the fields in which a proposal isn't the recorded event.
+// compare gives the fields in which a proposal isn't the recorded event, as far as that is left.
 func (v *verification) compare(e *events.Event, p *proposal) []Difference {
-	if same(e, &p.Event) {
+	decided := p.Event
+	if thinned(e) {
+		decided.Payload = nil
+	}
+	if same(e, &decided) {
 		return nil
 	}
-	raw := events.RawOf(&p.Event)
+	raw := events.RawOf(&decided)
 	now, err := raw.Event()
 	if err != nil {
 		return []Difference{{Path: "event", Now: err.Error()}}

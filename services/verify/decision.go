@@ -182,7 +182,10 @@ func (v *verification) settle(d *decision) {
 		p.record = e
 		if reason := causeFault(p, e); reason != "" {
 			v.diverge(d, Divergence{Kind: Impossible, Revision: e.Revision, Recorded: factOf(e), Reason: reason})
-		} else if fields := v.compare(e, p); len(fields) > 0 {
+		} else if fields := v.compare(e, p); len(fields) == 0 && thinned(e) && len(p.Payload) > 0 {
+			d.service.Recorded--
+			v.skip(d.identity.service, Thinned, e.Revision)
+		} else if len(fields) > 0 {
 			v.diverge(d, Divergence{Kind: kindOf(fields), Revision: e.Revision, Recorded: factOf(e), Decided: factOf(&p.Event), Fields: fields})
 		}
 	}

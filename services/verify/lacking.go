@@ -16,12 +16,17 @@ func newLacking() lacking {
 	return lacking{statuses: map[slot]bool{}, desired: map[slot]bool{}, homes: map[string]int{}}
 }
 
+// thinned says that an event is a status whose payload an archive may have dropped. An empty one that was recorded as such can't be told from it.
+func thinned(e *events.Event) bool {
+	return e.Facet == events.Observed && len(e.Payload) == 0 && !e.Tombstone
+}
+
 // note takes an event into account; err is why it could not be folded.
 func (l *lacking) note(e *events.Event, err error) {
 	at, empty := slot{e.Facet, e.Ref}, len(e.Payload) == 0 && !e.Tombstone
 	switch e.Facet {
 	case events.Observed:
-		if empty {
+		if thinned(e) {
 			l.statuses[at] = true
 		} else {
 			delete(l.statuses, at)

@@ -40,7 +40,7 @@ func (r *Report) Decisions() (n int) {
 type Service struct {
 	Name      string `json:"name"`
 	Decisions int    `json:"decisions"` // made again
-	Recorded  int    `json:"recorded"`  // events of these, compared
+	Recorded  int    `json:"recorded"`  // events of these, compared whole
 	Diverged  int    `json:"diverged"`
 }
 
@@ -177,5 +177,6 @@ const (
 	UnknownService Reason = "this code has no such service"
 	NotHeld        Reason = "it was decided on a state before the first that is held"
 	NotWhole       Reason = "it was decided on a state that isn't whole any more: payloads have been dropped"
+	Thinned        Reason = "its payload has been dropped; the rest of it is decided again as recorded"
 	TooFar         Reason = "it was recorded too long after the state that it was decided on"
 )
