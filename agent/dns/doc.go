@@ -2,6 +2,7 @@
 // names from the node's own name servers.
 //
 //   - It needs nothing but the last objects that it was given: while the control plane is away it goes on answering.
+//   - With a state file it does so across restarts, killed at any instant, with objects that are at most half a minute older.
 //   - Reading takes no lock, and a query sees a service as it was before an update or after it, never in between.
 //   - An update costs the services that it names, not those that exist, and changes applied one by one lead to the same answers
 //     as the objects that are left at the end applied at once.

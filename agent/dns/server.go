@@ -37,6 +37,10 @@ type Config struct {
 	CacheBytes int              // of answers from name servers; 0: 32 MiB
 	StaleFor   time.Duration    // how long they are used beyond their time; 0: a day
 
+	// State is a file that keeps the cluster's objects for the next start, so that a node that starts without the control plane
+	// answers; what changed in the last half minute may be missing. Empty: there is none.
+	State string
+
 	Log *slog.Logger // nil: nothing is logged
 }
 
@@ -46,6 +50,8 @@ const (
 	defaultStale      = 24 * time.Hour
 	socketBuffer      = 4 << 20 // bytes of queries that wait
 	tcpIdle           = 10 * time.Second
+	maxConnections    = 512 // over TCP, at an address
+	saveEvery         = 6   // watches
 	bindTries         = 10
 )
 
@@ -57,9 +63,12 @@ type Server struct {
 	upstreams *upstreams
 	sockets   []*socket
 
-	known atomic.Bool // a full change has arrived
-	mu    sync.Mutex
-	fold  *fold
+	state   string
+	known   atomic.Bool // there is something to answer from
+	mu      sync.Mutex
+	fold    *fold
+	full    bool // a full change has arrived
+	unsaved bool
 }
 
 // socket is one address at which is answered.
@@ -78,8 +87,11 @@ func Open(config Config) (*Server, error) {
 	if len(config.Listen) == 0 {
 		return nil, errors.New("dns: Config.Listen names no address")
 	}
-	s := &Server{log: cmp.Or(config.Log, slog.New(slog.DiscardHandler)), fold: newFold()}
+	s := &Server{log: cmp.Or(config.Log, slog.New(slog.DiscardHandler)), fold: newFold(), state: config.State}
 	s.zone = &zone{name: domain + ".", ttl: uint32(cmp.Or(config.TTL, defaultTTL) / time.Second), pods: config.PodRanges}
+	if err := s.restore(); err != nil {
+		s.log.Warn("what was answered before can't be read: the cluster's names wait for the control plane", "error", err)
+	}
 	for _, address := range config.Listen {
 		k, err := listen(address)
 		if err != nil {
@@ -117,7 +129,7 @@ func listen(address string) (*socket, error) {
 		}
 		_ = udp.(*net.UDPConn).SetReadBuffer(socketBuffer) // the kernel may allow less
 		addr := tcp.Addr().(*net.TCPAddr).AddrPort()
-		return &socket{udp: udp, tcp: tcp, addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())}, nil
+		return &socket{udp: udp, tcp: limited(tcp, maxConnections), addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())}, nil
 	}
 	return nil, fmt.Errorf("listening for DNS: %w", errors.Join(failures...))
 }
@@ -144,13 +156,19 @@ func (s *Server) Close() error {
 func (s *Server) Apply(change proxy.Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !change.Full && !s.known.Load() {
+	if !change.Full && !s.full {
 		return ErrNotFull
 	}
+	s.full, s.unsaved = true, true
+	s.take(change)
+	return nil
+}
+
+// take folds a change in; mu is held.
+func (s *Server) take(change proxy.Change) {
 	s.zone.table.update(s.fold.apply(change))
 	s.zone.serial.Store(max(s.zone.serial.Load()+1, uint32(time.Now().Unix())))
 	s.known.Store(true)
-	return nil
 }
 
 // Serve answers until ctx ends, then gives up the addresses. An error says which address went away before.
@@ -179,23 +197,28 @@ func (s *Server) Serve(ctx context.Context) error {
 	return group.Wait()
 }
 
-// watch follows the node's name servers and looks for loops among them.
+// watch follows the node's name servers, looks for loops among them, and saves what is answered.
 func (s *Server) watch(ctx context.Context) error {
-	s.upstreams.probe(ctx, s.secret)
+	s.upstreams.probe(ctx, false, s.secret)
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
-			return nil
+			return s.save()
 		case <-tick.C:
 		}
 		changed, err := s.upstreams.reload()
 		if err != nil {
 			s.log.Warn("the node's name servers can't be read; those of before serve on", "error", err)
 		}
-		if changed {
-			s.upstreams.probe(ctx, s.secret)
+		if changed || n%probeEvery == 0 {
+			s.upstreams.probe(ctx, !changed, s.secret)
+		}
+		if n%saveEvery == 0 {
+			if err := s.save(); err != nil {
+				s.log.Warn("what is answered can't be saved: after a restart the cluster's names wait for the control plane", "error", err)
+			}
 		}
 	}
 }

@@ -374,7 +374,12 @@ func TestServersThatLoopAreLeftOut(t *testing.T) {
 	s := open(t, Config{})
 	k, err := listen("127.0.0.1:0")
 	require.NoError(t, err)
+	var right atomic.Bool // the forwarder has been set right
 	forwarder := &dns.Server{PacketConn: k.udp, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
+		if right.Load() {
+			_ = w.WriteMsg(new(dns.Msg).SetRcode(r, dns.RcodeNameError))
+			return
+		}
 		if reply, err := dns.Exchange(r, s.Addrs()[0].String()); err == nil {
 			_ = w.WriteMsg(reply)
 		}
@@ -387,4 +392,11 @@ func TestServersThatLoopAreLeftOut(t *testing.T) {
 	start(t, s)
 	require.Eventually(t, func() bool { return len(s.upstreams.usable(time.Now())) == 0 }, 10*time.Second, 10*time.Millisecond)
 	require.Equal(t, "REFUSED", said(ask(t, s, "udp", "example.org.", dns.TypeA)))
+
+	s.upstreams.probe(t.Context(), true, s.secret)
+	require.Empty(t, s.upstreams.usable(time.Now()), "it still loops")
+	right.Store(true)
+	s.upstreams.probe(t.Context(), true, s.secret)
+	require.Len(t, s.upstreams.usable(time.Now()), 1)
+	require.Equal(t, "NXDOMAIN", said(ask(t, s, "udp", "example.org.", dns.TypeA)))
 }

@@ -26,6 +26,7 @@ const (
 	downTime    = 5 * time.Second
 	maxServers  = 8
 	watchEvery  = 5 * time.Second
+	probeEvery  = 12 // watches
 	defaultPort = 53
 )
 
@@ -37,8 +38,8 @@ type upstream struct {
 	addr netip.AddrPort
 	// down is until when it is asked after all others, in nanoseconds of Unix time.
 	down atomic.Int64
-	// loops says that what it is asked comes back here.
-	loops atomic.Bool
+	// loops says that what it is asked comes back here, returned that the probe of now has.
+	loops, returned atomic.Bool
 }
 
 // upstreams are the name servers of the node.
@@ -177,29 +178,40 @@ func (s *upstream) send(ctx context.Context, network string, query *dns.Msg) (*d
 	return reply, nil
 }
 
-// probe finds servers that ask this one in turn: each is asked for a name that nobody else can know.
-func (u *upstreams) probe(ctx context.Context, name func() string) {
-	for _, s := range u.usable(time.Now()) {
+// probe finds servers that ask this one in turn: each is asked for a name that nobody else can know. With again only those are
+// probed that were found before, as they may have been set right.
+func (u *upstreams) probe(ctx context.Context, again bool, name func() string) {
+	list := u.list.Load()
+	if list == nil {
+		return
+	}
+	for _, s := range *list {
+		if again && !s.loops.Load() {
+			continue
+		}
 		secret := name()
+		s.returned.Store(false)
 		u.probes.Store(secret, s)
 		query := new(dns.Msg)
 		query.SetQuestion(secret, dns.TypeHINFO)
-		_, _ = s.ask(ctx, query) // what counts is whether the question arrives here
+		_, err := s.ask(ctx, query) // what counts is whether the question arrives here
 		u.probes.Delete(secret)
+		switch {
+		case s.returned.Load() && !s.loops.Swap(true):
+			u.log.Warn("a name server of the node asks this one in turn; it is left out", "server", s.addr)
+		case !s.returned.Load() && err == nil && s.loops.Swap(false):
+			u.log.Info("a name server of the node doesn't ask this one any more; it is asked again", "server", s.addr)
+		}
 	}
 }
 
 // seen notes that a probe has come back; false if the name is none.
 func (u *upstreams) seen(name string) bool {
 	s, ok := u.probes.Load(name)
-	if !ok {
-		return false
+	if ok {
+		s.(*upstream).returned.Store(true)
 	}
-	server := s.(*upstream)
-	if !server.loops.Swap(true) {
-		u.log.Warn("a name server of the node asks this one in turn; it is left out", "server", server.addr)
-	}
-	return true
+	return ok
 }
 
 // ownAddress says whether an address is one at which this machine listens with one of the sockets.
