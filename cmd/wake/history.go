@@ -105,20 +105,20 @@ func (h *history) read(place *location, r *segment.Reader) error {
 	}
 	h.ledger = seal.Shell(recorded)
 	if id, err := place.load(); err == nil && id.ID == r.Header().Cluster {
-		return h.unseal(place, recorded)
+		return h.unseal(place, recorded, (*seal.Ledger).Redacted)
 	}
 	return nil
 }
 
-// unseal opens the secrets of ledger with the key of the cluster at place, if it is there.
-func (h *history) unseal(place *location, ledger events.Ledger) error {
+// unseal opens the secrets of ledger with the key of the cluster at place, if it is there; how says in which way.
+func (h *history) unseal(place *location, ledger events.Ledger, how func(*seal.Ledger) *seal.Ledger) error {
 	h.ledger = seal.Shell(ledger)
 	if _, err := os.Stat(place.secretKey()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	opened, err := seal.New(ledger, place.secretKey())
 	if err == nil {
-		h.ledger = opened
+		h.ledger = how(opened)
 	}
 	return err
 }
@@ -197,7 +197,7 @@ func (h *history) openStopped(ctx context.Context, place *location, notRunning e
 		return err
 	}
 	h.source, h.sealed, h.cluster = "the stopped cluster in "+place.dir, store.archived, id.ID
-	return h.unseal(place, store.archived)
+	return h.unseal(place, store.archived, func(l *seal.Ledger) *seal.Ledger { return l })
 }
 
 // state returns the state as it was right after revision.

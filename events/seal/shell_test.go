@@ -221,3 +221,41 @@ func TestRedactedSecretsAreToldFromDamagedOnes(t *testing.T) {
 	require.Contains(t, follow(t, open(t, elsewhere, key)).SetAside[0].Reason, "left out")
 	require.Empty(t, follow(t, seal.Shell(elsewhere)).SetAside)
 }
+
+// An export without the secrets' data tells the same with the key as without it; what does have its data opens, and what is damaged doesn't.
+func TestARedactedLedgerWithTheKey(t *testing.T) {
+	whole, less, key := memory.New(memory.Faults{}), memory.New(memory.Faults{}), filepath.Join(t.TempDir(), "key")
+	var payloads [][]byte
+	for _, name := range []string{"dropped", "kept", "altered"} {
+		payload, err := kind(t).EncodeDesired(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string][]byte{"a": []byte(marker)}})
+		require.NoError(t, err)
+		p := secret(name)
+		p.Payload = payload
+		_, err = open(t, whole, key).Append(t.Context(), p)
+		require.NoError(t, err)
+		payloads = append(payloads, payload)
+	}
+	for i, change := range []func(events.Raw) []byte{
+		func(r events.Raw) []byte { return seal.Redact(r).Payload },
+		func(r events.Raw) []byte { return r.Payload },
+		func(r events.Raw) []byte { return r.Payload[:len(r.Payload)-1] },
+	} {
+		raw := raws(t, whole)[i]
+		e, err := raw.Event()
+		require.NoError(t, err)
+		e.Payload = change(raw)
+		_, err = less.Append(t.Context(), events.Proposal{Event: e})
+		require.NoError(t, err)
+	}
+	sealed, err := seal.New(less, key)
+	require.NoError(t, err)
+	got, shells := follow(t, sealed.Redacted()), follow(t, seal.Shell(less))
+	require.Len(t, got.Events, 2)
+	require.Equal(t, shells.Events[0], got.Events[0])
+	require.NotEmpty(t, got.Events[0].Payload)
+	require.Equal(t, payloads[1], got.Events[1].Payload)
+	require.Len(t, got.SetAside, 1)
+	require.EqualValues(t, 3, got.SetAside[0].Revision)
+	require.Equal(t, []events.SetAside{{Revision: 1, Subject: got.SetAside[0].Subject[:strings.LastIndex(got.SetAside[0].Subject, ".")+1] + "dropped",
+		Reason: "a secret whose data was left out"}}, follow(t, sealed).SetAside[:1], "of the cluster's own ledger it is a loss")
+}
