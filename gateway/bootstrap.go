@@ -50,9 +50,12 @@ func Bootstrap(ctx context.Context, ledger events.Ledger, view *events.View, con
 	return nil
 }
 
+// maxRefusals is how often an append may be refused though nobody was faster: a replicated ledger may do so, one that lost an event always does.
+const maxRefusals = 20
+
 // insist appends what word makes of the present, again and again while others are faster. A proposal without a type is none.
 func insist(ctx context.Context, ledger events.Ledger, view *events.View, word func(state *events.State, now time.Time) (events.Proposal, error)) error {
-	for {
+	for refusals := 0; ; {
 		state, now := view.State(), time.Now()
 		p, err := word(state, now)
 		if err != nil || p.Type == "" {
@@ -64,6 +67,9 @@ func insist(ctx context.Context, ledger events.Ledger, view *events.View, word f
 		conflict := errors.Is(err, events.ErrConflict)
 		if refused := err; conflict {
 			if revision, _, err = ledger.Last(ctx); err == nil && revision <= state.Revision() {
+				refusals++
+			}
+			if refusals == maxRefusals {
 				return fmt.Errorf("the ledger has something newer that it doesn't give, up to revision %d: an event can't be read any more (see wake verify): %w", revision, refused)
 			}
 		}
