@@ -118,15 +118,24 @@ type Recent struct {
 	Noted       []Event
 }
 
-// ReadRecent reads the notes of a ledger's newest events.
-func ReadRecent(ctx context.Context, ledger Ledger) (Recent, error) {
-	last, _, err := ledger.Last(ctx)
-	if err != nil || last == 0 {
-		return Recent{}, err
+// Noter is a Ledger that finds notes without reading all of the events around them.
+type Noter interface {
+	// Notes returns the newest events with notes up to a revision, without their payloads; as many as a State shows, if there are.
+	Notes(ctx context.Context, at Revision) (Recent, error)
+}
+
+// ReadNotes reads the notes of a ledger's newest events up to a revision: from what a Noter keeps of them, or among the last 10,000 events. Error: the ledger can't
+// be read; as notes are for people, a state can be had without.
+func ReadNotes(ctx context.Context, ledger Ledger, at Revision) (Recent, error) {
+	if at == 0 {
+		return Recent{}, nil
 	}
-	r := Recent{First: 1, Last: last}
-	if last > noteWindow {
-		r.First = last - noteWindow + 1
+	if noter, ok := ledger.(Noter); ok {
+		return noter.Notes(ctx, at)
+	}
+	r := Recent{First: 1, Last: at}
+	if at > noteWindow {
+		r.First = at - noteWindow + 1
 	}
 	return r, ledger.Read(ctx, Query{From: r.First, To: r.Last}, func(e Event) bool {
 		if e.Note != nil {

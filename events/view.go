@@ -32,6 +32,7 @@ type View struct {
 	loaded   bool
 	loading  *loader // until then
 	recent   Recent  // read before
+	noNotes  error   // why they could not be read
 	failed   error   // the last failure to follow, nil while it works
 	aside    []SetAside
 	asideAll int
@@ -89,15 +90,29 @@ func (v *View) follow(ctx context.Context) {
 // read follows the ledger from start, and reads what the present does not tell first.
 func (v *View) read(ctx context.Context, start Start) error {
 	if start.Present {
-		recent, err := ReadRecent(ctx, v.ledger)
-		if err != nil {
+		if err := v.readNotes(ctx); err != nil {
 			return err
 		}
-		v.mu.Lock()
-		v.recent = recent
-		v.mu.Unlock()
 	}
 	return v.ledger.Follow(ctx, start, v.step)
+}
+
+// readNotes reads the notes, and goes on without if they can't be read: they are for people, and nothing is decided on them.
+func (v *View) readNotes(ctx context.Context) error {
+	last, _, err := v.ledger.Last(ctx)
+	if err != nil {
+		return err
+	}
+	recent, err := ReadNotes(ctx, v.ledger, last)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.recent, v.noNotes = recent, nil; err != nil {
+		v.recent, v.noNotes = Recent{}, fmt.Errorf("reading the notes up to revision %d: %w", last, err)
+	}
+	return nil
 }
 
 // step folds a batch and wakes who waits.
@@ -191,6 +206,7 @@ func (v *View) WaitFor(ctx context.Context, revision Revision) (*State, error) {
 type Status struct {
 	Revision      Revision
 	Following     error // nil, or why the ledger can't be followed right now
+	Notes         error // nil, or why the state began without the notes of before
 	SetAsideCount int
 	SetAside      []SetAside // the newest
 }
@@ -199,7 +215,7 @@ type Status struct {
 func (v *View) Status() Status {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return Status{Revision: v.state.Revision(), Following: v.failed, SetAsideCount: v.asideAll, SetAside: append([]SetAside(nil), v.aside...)}
+	return Status{Revision: v.state.Revision(), Following: v.failed, Notes: v.noNotes, SetAsideCount: v.asideAll, SetAside: append([]SetAside(nil), v.aside...)}
 }
 
 // Watch returns a cursor over the changes after revision, or ErrTooOld if they are not all held. Revision 0 means from now on. A revision

@@ -251,3 +251,29 @@ func TestFaults(t *testing.T) {
 		})
 	}
 }
+
+// forgetful is a ledger that has lost its notes.
+type forgetful struct{ *memory.Ledger }
+
+var errForgotten = errors.New("a block is damaged")
+
+func (forgetful) Notes(context.Context, events.Revision) (events.Recent, error) {
+	return events.Recent{}, errForgotten
+}
+
+func TestViewOpensWithoutNotes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := memory.New(memory.Faults{})
+		first := viewOf(t, l)
+		create(t, l, first, "a")
+		synctest.Wait()
+		v := viewOf(t, forgetful{l})
+		require.Equal(t, first.State().Hash(), v.State().Hash())
+		require.ErrorIs(t, v.Status().Notes, errForgotten)
+		require.ErrorContains(t, v.Status().Notes, "revision 1")
+		require.NoError(t, v.Status().Following)
+		create(t, l, first, "b")
+		synctest.Wait()
+		require.EqualValues(t, 2, v.State().Revision())
+	})
+}

@@ -101,8 +101,13 @@ func (c *cluster) openLedger(ctx context.Context) error {
 		return err
 	}
 	c.closers = append(c.closers, c.witness.Close)
-	c.view, err = events.OpenView(ctx, c.ledger, c.registry)
-	return err
+	if c.view, err = events.OpenView(ctx, c.ledger, c.registry); err != nil {
+		return err
+	}
+	if missing := c.view.Status().Notes; missing != nil {
+		c.log.Warn("kubectl get events shows none of before", "cause", missing)
+	}
+	return nil
 }
 
 // openLine connects both ends of the line between the node feed and this machine's agent.

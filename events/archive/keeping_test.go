@@ -21,7 +21,9 @@ import (
 	"github.com/wakehq/wake/events/archive"
 	"github.com/wakehq/wake/events/conformance"
 	"github.com/wakehq/wake/events/memory"
+	"github.com/wakehq/wake/events/seal"
 	"github.com/wakehq/wake/events/segment"
+	"github.com/wakehq/wake/events/timetravel"
 	"github.com/wakehq/wake/schemas"
 )
 
@@ -601,6 +603,45 @@ func TestSlowFollower(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, len(seen), 200)
 	p.sameHistory(whole, l)
+}
+
+// TestNotesOfADamagedSegment has the view of the present open, with all notes, though a segment that has some of their events can't be read.
+func TestNotesOfADamagedSegment(t *testing.T) {
+	p := newPast(t, 6)
+	s, dir := memory.New(memory.Faults{}), t.TempDir()
+	l, keeper := open(t, s, dir, busy)
+	p.append(60, l)
+	require.NoError(t, keeper.Step(t.Context()))
+	segments, err := filepath.Glob(filepath.Join(dir, "segment-*"))
+	require.NoError(t, err)
+	require.Greater(t, len(segments), 2)
+	data, err := os.ReadFile(segments[0])
+	require.NoError(t, err)
+	data[len(data)/2] ^= 1
+	require.NoError(t, os.WriteFile(segments[0], data, 0o600))
+
+	l, _ = open(t, s, dir, busy)
+	var damage *segment.DamageError
+	require.ErrorAs(t, l.Read(t.Context(), events.Query{}, func(events.Event) bool { return true }), &damage)
+	sealed, err := seal.New(l, filepath.Join(t.TempDir(), "key"))
+	require.NoError(t, err)
+	noted := func(state *events.State) (messages []string) {
+		for o := range state.All(events.GroupResource{Resource: "events"}, "") {
+			messages = append(messages, o.Typed().(*corev1.Event).Message)
+		}
+		return messages
+	}
+	for name, ledger := range map[string]events.Ledger{"alone": l, "sealed": sealed, "shells": seal.Shell(l)} {
+		view, err := events.OpenView(t.Context(), ledger, p.registry)
+		require.NoError(t, err, name)
+		require.NoError(t, view.Status().Notes, name)
+		require.Equal(t, p.state.Hash(), view.State().Hash(), name)
+		require.NotEmpty(t, noted(p.state))
+		require.ElementsMatch(t, noted(p.state), noted(view.State()), name)
+		then, err := timetravel.Fold(t.Context(), ledger, p.registry, 60)
+		require.NoError(t, err, name)
+		require.ElementsMatch(t, noted(p.state), noted(then), name)
+	}
 }
 
 func TestNotes(t *testing.T) {

@@ -26,6 +26,7 @@ type Ledger struct {
 var (
 	_ events.Ledger    = (*Ledger)(nil)
 	_ events.RawReader = (*Ledger)(nil)
+	_ events.Noter     = (*Ledger)(nil)
 )
 
 // NewLedger returns stream and archive as one ledger. The error says if they don't fit together, and what is missing.

@@ -160,7 +160,7 @@ func (l *Ledger) lastInStream(ctx context.Context, q events.Query) (found []even
 	return found, err
 }
 
-// Notes returns the newest events with notes as of a revision, without their payloads: what a state at it shows as Kubernetes Events.
+// Notes implements events.Noter. Up to the state that is the nearest before, notes are read from there and not from the segments.
 func (l *Ledger) Notes(ctx context.Context, at events.Revision) (events.Recent, error) {
 	recent := events.Recent{First: 1, Last: at}
 	if at == 0 {

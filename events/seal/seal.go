@@ -120,6 +120,11 @@ func (l *Ledger) Read(ctx context.Context, q events.Query, yield func(events.Eve
 	return read(ctx, l.Ledger, q, l.open, yield)
 }
 
+// Notes implements events.Noter: events with notes have no payload there, and so nothing to open.
+func (l *Ledger) Notes(ctx context.Context, at events.Revision) (events.Recent, error) {
+	return events.ReadNotes(ctx, l.Ledger, at)
+}
+
 // follow follows beneath and opens what is sealed; what doesn't open is set aside.
 func follow(ctx context.Context, beneath events.Ledger, start events.Start, open func(*events.Event) error, deliver func(events.Batch) error) error {
 	return beneath.Follow(ctx, start, func(b events.Batch) error {

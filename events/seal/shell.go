@@ -138,6 +138,11 @@ func (l *shells) Read(ctx context.Context, q events.Query, yield func(events.Eve
 	return read(ctx, l.Ledger, q, OpenShell, yield)
 }
 
+// Notes implements events.Noter.
+func (l *shells) Notes(ctx context.Context, at events.Revision) (events.Recent, error) {
+	return events.ReadNotes(ctx, l.Ledger, at)
+}
+
 // Redact returns r without what is secret: of a Secret's payload the shell is left, of one that has none, nothing. Its digest stays the same, see
 // events.Raw.Kept. Shell and OpenShell read what is left; it is not proven by the digest as the rest of the event is.
 func Redact(r events.Raw) events.Raw {

@@ -1,7 +1,7 @@
 // Package timetravel answers what the cluster was like. It guarantees:
 //
-//   - The state at a revision is the fold of all events up to it, the same that the live view held then, except for notes: shown are those of the newest
-//     noteWindow events up to then, and of older events that are still the last of their facet, as after a restart.
+//   - The state at a revision is the fold of all events up to it, the same that the live view held then, except for notes: shown are those that events.ReadNotes
+//     finds up to then, and of older events that are still the last of their facet, as after a restart. Where they can't be read, the state is had without.
 //   - One object at a revision costs a look at that object's facets, however large the cluster was.
 //   - A moment that lies ahead is an error that names the newest; so is a time before the first event. Revision 0 is the empty cluster.
 //   - Several who ask for one state at once wait for one fold; those who ask for different ones don't wait for each other, but for the bound on folds
@@ -15,9 +15,6 @@ import (
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/schemas"
 )
-
-// noteWindow is how many events before a moment are searched for notes: as many as the live view looks at when it loads the present.
-const noteWindow = 10_000
 
 // Past is the past of a ledger. It may be used by many goroutines.
 type Past struct {
@@ -79,29 +76,17 @@ func load(ctx context.Context, ledger events.Ledger, registry *schemas.Registry,
 	if err != nil {
 		return nil, 0, fmt.Errorf("folding the ledger up to revision %d: %w", revision, err)
 	}
-	recent, err := recentNotes(ctx, ledger, revision)
-	if err != nil {
-		return nil, 0, fmt.Errorf("reading the notes up to revision %d: %w", revision, err)
+	recent, err := events.ReadNotes(ctx, ledger, revision)
+	if ctx.Err() != nil {
+		return nil, 0, fmt.Errorf("reading the notes up to revision %d: %w", revision, ctx.Err())
+	}
+	if err != nil { // they are for people: a state can be had without, as the view's can
+		recent = events.Recent{}
 	}
 	// What can't be folded is set aside here as it was when it came in: the view counts and names it.
 	_ = state.LoadLazily(all.events, recent)
 	state.Advance(revision)
 	return state, size + len(recent.Noted)*costOfNote, nil
-}
-
-// recentNotes reads the notes of the newest events up to revision.
-func recentNotes(ctx context.Context, ledger events.Ledger, revision events.Revision) (events.Recent, error) {
-	r := events.Recent{First: 1, Last: revision}
-	if revision > noteWindow {
-		r.First = revision - noteWindow + 1
-	}
-	return r, ledger.Read(ctx, events.Query{From: r.First, To: r.Last}, func(e events.Event) bool {
-		if e.Note != nil {
-			e.Payload = nil
-			r.Noted = append(r.Noted, e)
-		}
-		return true
-	})
 }
 
 // advance folds what happened after base up to revision into a fork of base.
