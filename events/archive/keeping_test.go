@@ -500,6 +500,9 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 	err := opening(s, empty, busy)
 	require.ErrorContains(t, err, "revisions 1 to 35 are missing")
 	require.ErrorContains(t, err, empty)
+	gone := filepath.Join(t.TempDir(), "archive")
+	require.ErrorContains(t, opening(s, gone, busy), "revisions 1 to 35 are missing")
+	require.NoDirExists(t, gone, "the old one is to be put back there")
 	err = opening(memory.New(memory.Faults{}), dir, busy)
 	require.ErrorContains(t, err, "35")
 	require.ErrorContains(t, err, "the stream ends at 0")
@@ -511,6 +514,34 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 	require.ErrorContains(t, opening(s, dir, foreign), `"test", this is "another"`)
 	require.NoError(t, os.Remove(filepath.Join(dir, fmt.Sprintf("segment-%020d-%020d.wake", 8, 14))))
 	require.ErrorContains(t, opening(s, dir, busy), "lacks revisions 8 to 14")
+}
+
+// TestItsDirectoryIsMadeOnce has the directory made when it is needed, and not again if it is taken away meanwhile.
+func TestItsDirectoryIsMadeOnce(t *testing.T) {
+	p := newPast(t, 2)
+	whole, s, dir := memory.New(memory.Faults{}), memory.New(memory.Faults{}), filepath.Join(t.TempDir(), "not", "yet")
+	l, keeper := open(t, s, dir, busy)
+	require.NoDirExists(t, dir)
+	p.append(40, whole, l)
+	require.NoError(t, keeper.Step(t.Context()))
+	p.sameHistory(whole, l)
+	require.NoError(t, os.Rename(dir, dir+"-away"))
+	p.append(40, whole, l)
+	require.Error(t, keeper.Step(t.Context()))
+	require.NoDirExists(t, dir)
+	require.NoError(t, os.Rename(dir+"-away", dir))
+	require.NoError(t, keeper.Step(t.Context()))
+	p.sameHistory(whole, l)
+
+	locked, err := archive.OpenDir(filepath.Join(t.TempDir(), "not", "yet"))
+	require.NoError(t, err)
+	unlock, err := locked.Lock(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, unlock())
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err = archive.OpenDir(file)
+	require.ErrorContains(t, err, "is a file")
 }
 
 // holed is a stream that skips an event, as a broker does that can't read it.

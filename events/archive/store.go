@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -47,14 +49,46 @@ const (
 )
 
 // Dir is a Store in a directory.
-type Dir struct{ path string }
+type Dir struct {
+	path string
 
-// OpenDir returns the store in the directory at path, which is made if it doesn't exist.
+	mu   sync.Mutex
+	made bool // it was there once: if it is gone, so is the archive
+}
+
+// OpenDir returns the store in the directory at path. If that doesn't exist, it is an empty store, and made when it is first locked or written to: whoever
+// has lost an archive must find nothing in the place where it is to be put back.
 func OpenDir(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("making the archive's directory: %w", err)
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return &Dir{path: path}, nil
+	case err != nil:
+		return nil, fmt.Errorf("opening the archive's directory: %w", err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("opening the archive's directory: %s is a file", path)
 	}
-	return &Dir{path: path}, nil
+	return &Dir{path: path, made: true}, nil
+}
+
+// exists says whether the directory was there once.
+func (d *Dir) exists() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.made
+}
+
+// make makes the directory if it never was there.
+func (d *Dir) make() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.made {
+		return nil
+	}
+	if err := os.MkdirAll(d.path, 0o700); err != nil {
+		return fmt.Errorf("making the archive's directory: %w", err)
+	}
+	d.made = true
+	return syncDir(filepath.Dir(d.path))
 }
 
 func (d *Dir) String() string { return d.path }
@@ -62,6 +96,9 @@ func (d *Dir) String() string { return d.path }
 // List implements Store.
 func (d *Dir) List(context.Context) ([]string, error) {
 	entries, err := os.ReadDir(d.path)
+	if errors.Is(err, fs.ErrNotExist) && !d.exists() {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the archive's directory: %w", err)
 	}
@@ -89,6 +126,9 @@ func (d *Dir) Open(_ context.Context, name string) (io.ReaderAt, int64, error) {
 
 // Create implements Store.
 func (d *Dir) Create(context.Context) (Pending, error) {
+	if err := d.make(); err != nil {
+		return nil, err
+	}
 	file, err := os.CreateTemp(d.path, pendingPrefix+"*")
 	if err != nil {
 		return nil, fmt.Errorf("writing to the archive: %w", err)
@@ -106,6 +146,9 @@ func (d *Dir) Remove(_ context.Context, name string) error {
 
 // Lock implements Store. The kernel gives the lock back when the process ends, however it ends.
 func (d *Dir) Lock(context.Context) (func() error, error) {
+	if err := d.make(); err != nil {
+		return nil, err
+	}
 	file, err := os.OpenFile(filepath.Join(d.path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("locking the archive: %w", err)
