@@ -40,6 +40,7 @@ func Run(t *testing.T, newBackend Factory) {
 		{"only other nodes serve: dropped", droppedForLocal},
 		{"reached from outside", reachedFromOutside},
 		{"the source is preserved with policy Local", sourcePreserved},
+		{"large answers pass a narrow link", largeAnswersPass},
 		{"open connections survive changes", openConnectionsSurvive},
 		{"no connection fails while endpoints change", noneFails},
 		{"UDP clients leave an endpoint that is gone", udpMovesOn},
@@ -259,6 +260,23 @@ func sourcePreserved(t *testing.T, b *bench) {
 	got, err := b.askUDP(t, b.client, nodeIP+":30053")
 	require.NoError(t, err)
 	require.Equal(t, answer{"pod-1", clientIP}, got)
+}
+
+// A router outside says "too big" to the service's address, and the pod behind it has to hear that.
+func largeAnswersPass(t *testing.T, b *bench) {
+	far := b.behindNarrowLink(t)
+	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyCluster))
+	line := strings.Repeat("x", 20_000) + "\n"
+	for i, addr := range []string{nodeIP + ":30080", publicIP + ":80", "10.96.0.1:80"} {
+		b.serve(t, []*corev1.Service{web}, backedBy("web", i)) // a pod that hasn't learned yet how narrow it is
+		s, err := b.open(t, far, addr)
+		require.NoError(t, err)
+		_, err = s.conn.Write([]byte(line))
+		require.NoError(t, err)
+		got, err := s.read()
+		require.NoError(t, err, "the answer from %s didn't arrive", addr)
+		require.Equal(t, line, got)
+	}
 }
 
 func openConnectionsSurvive(t *testing.T, b *bench) {

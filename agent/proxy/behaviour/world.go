@@ -25,17 +25,19 @@ type Node struct {
 
 // The addresses of the world.
 const (
-	nodeName  = "node-a"
-	bridge    = "pods"
-	bridgeIP  = "10.88.0.1"
-	nodeIP    = "192.0.2.1"
-	clientIP  = "192.0.2.2"
-	publicIP  = "198.51.100.7" // an external IP
-	podNet    = "10.88.0.0/24"
-	podCount  = 3
-	tcpPort   = 8080
-	udpPort   = 5353
-	pathToNet = "/proc/sys/net/"
+	nodeName = "node-a"
+	bridge   = "pods"
+	bridgeIP = "10.88.0.1"
+	nodeIP   = "192.0.2.1"
+	clientIP = "192.0.2.2"
+	// The namespace behind the client, if a test has one.
+	farIP, farGateway = "203.0.113.2", "203.0.113.1"
+	publicIP          = "198.51.100.7" // an external IP
+	podNet            = "10.88.0.0/24"
+	podCount          = 3
+	tcpPort           = 8080
+	udpPort           = 5353
+	pathToNet         = "/proc/sys/net/"
 )
 
 // world is a node, its pods and a client, each in a namespace of its own. The test's thread is in the node's.
@@ -120,6 +122,24 @@ func (w *world) cable(t testing.TB, ns netns.NsHandle, name, addr, gateway strin
 		up(t, "eth0")
 		require.NoError(t, netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}))
 	})
+}
+
+// behindNarrowLink makes the client a router and gives a namespace behind it, to which only small packets pass. Neither end knows.
+func (w *world) behindNarrowLink(t testing.TB) netns.NsHandle {
+	t.Helper()
+	far := newNamespace(t)
+	w.enter(t, w.client)
+	setSysctl(t, "ipv4/ip_forward", "1")
+	w.cable(t, far, "narrow", farIP+"/24", farGateway)
+	w.enter(t, w.client) // cable comes back to the node
+	address(t, "narrow", farGateway+"/24")
+	require.NoError(t, netlink.LinkSetMTU(linkOf(t, "narrow"), 1000))
+	up(t, "narrow")
+	w.enter(t, w.node)
+	require.NoError(t, netlink.RouteAdd(&netlink.Route{
+		Dst: &net.IPNet{IP: net.ParseIP(farGateway).Mask(net.CIDRMask(24, 32)), Mask: net.CIDRMask(24, 32)}, Gw: net.ParseIP(clientIP),
+	}))
+	return far
 }
 
 func (w *world) addPod(t testing.TB, i int) {
