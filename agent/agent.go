@@ -38,6 +38,7 @@ type Config struct {
 	Root     string            // directory for the pods' files; must be absolute, and the same path for Docker
 	Feed     Feed
 	Proxy    Proxy // told of services and endpoints; nil: nobody is
+	DNS      DNS   // likewise
 	Log      *slog.Logger
 
 	DockerHost string // of the Docker API; empty: DOCKER_HOST or the default socket

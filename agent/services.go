@@ -17,6 +17,11 @@ type Proxy interface {
 	Apply(ctx context.Context, change proxy.Change) error
 }
 
+// DNS answers for the services' names on the node. Apply must not wait for anything.
+type DNS interface {
+	Apply(change proxy.Change) error
+}
+
 const proxyRetry = 2 * time.Second
 
 // addService adds a service to what the proxy is to be told.
@@ -37,9 +42,18 @@ func addEndpoints(c *proxy.Change, o nodewire.Object, s *discoveryv1.EndpointSli
 	}
 }
 
-// tellProxy hands a change to serveProxy; a.mu is held.
-func (a *Agent) tellProxy(change proxy.Change) {
-	if a.config.Proxy == nil || !change.Full && len(change.Services)+len(change.ServicesGone)+len(change.SlicesPut)+len(change.SlicesGone) == 0 {
+// tellServices hands a change to those who make services reachable: to the DNS at once, so that it never waits for a proxy that fails,
+// and to serveProxy; a.mu is held.
+func (a *Agent) tellServices(change proxy.Change) {
+	if !change.Full && len(change.Services)+len(change.ServicesGone)+len(change.SlicesPut)+len(change.SlicesGone) == 0 {
+		return
+	}
+	if a.config.DNS != nil {
+		if err := a.config.DNS.Apply(change); err != nil {
+			a.log.Error("the DNS server couldn't apply a change", "error", err)
+		}
+	}
+	if a.config.Proxy == nil {
 		return
 	}
 	a.proxyChanges = append(a.proxyChanges, change)

@@ -62,7 +62,7 @@ func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 			touched = append(touched, p)
 		}
 	}
-	a.tellProxy(change)
+	a.tellServices(change)
 	a.mu.Unlock()
 	for _, p := range touched {
 		p.kick()
