@@ -7,4 +7,5 @@
 //   - The machine's own namespace is never touched. A test's thread lives in its node's namespace, so a backend
 //     under test must do its work on the calling goroutine's thread (child processes inherit it).
 //   - It needs root, and fails without rather than being skipped.
+//   - Measure compares the way through a service with the straight one, in the same world and in turns.
 package behaviour
