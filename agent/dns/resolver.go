@@ -16,10 +16,11 @@ const (
 	retryStale  = 5 * time.Second         // how long an old answer is used without a try after one failed
 	staleTTL    = 30                      // seconds, of old answers
 	maxFlights  = 1024
-	bufferBytes = 1232 // of a UDP message that arrives everywhere in one piece
+	maxWaiting  = 16384 // queries, for flights
+	bufferBytes = 1232  // of a UDP message that arrives everywhere in one piece
 )
 
-var errBusy = fmt.Errorf("%d questions are already being asked", maxFlights)
+var errBusy = fmt.Errorf("%d questions are already being asked, or %d queries wait for them", maxFlights, maxWaiting)
 
 // exchanger asks other name servers; its answers are NOERROR or NXDOMAIN and whole.
 type exchanger interface {
@@ -32,12 +33,16 @@ type resolver struct {
 	cache   *cache
 	stale   time.Duration // how long an answer is used beyond its time
 	flights singleflight.Group
-	slots   chan struct{}
+	slots   chan struct{} // a token per flight
+	waiting chan struct{} // a token per query that waits for one
 	now     func() time.Time
 }
 
 func newResolver(servers exchanger, cacheBytes int, stale time.Duration) *resolver {
-	return &resolver{servers: servers, cache: newCache(cacheBytes), stale: stale, slots: make(chan struct{}, maxFlights), now: time.Now}
+	return &resolver{
+		servers: servers, cache: newCache(cacheBytes), stale: stale, now: time.Now,
+		slots: make(chan struct{}, maxFlights), waiting: make(chan struct{}, maxWaiting),
+	}
 }
 
 // resolve gives an answer that is the caller's to change, or says why there is none.
@@ -49,6 +54,15 @@ func (r *resolver) resolve(ctx context.Context, k key) (*dns.Msg, error) {
 	}
 	if old != nil && now.After(old.stored.Add(old.ttl+r.stale)) {
 		old = nil
+	}
+	select {
+	case r.waiting <- struct{}{}:
+		defer func() { <-r.waiting }()
+	default:
+		if old != nil {
+			return old.message(now)
+		}
+		return nil, errBusy
 	}
 	var impatient <-chan time.Time
 	if old != nil {

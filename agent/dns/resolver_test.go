@@ -170,6 +170,34 @@ func TestOneQuestionForAllWhoAsk(t *testing.T) {
 	})
 }
 
+func TestQueriesBeyondTheBoundsAreTurnedAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{ttl: 60}
+		r := newResolver(f, 1<<20, time.Hour)
+		_, err := r.resolve(t.Context(), www)
+		require.NoError(t, err)
+		time.Sleep(2 * time.Minute)
+		f.delay = time.Second
+		r.waiting, r.slots = make(chan struct{}, 2), make(chan struct{}, 1)
+		var group sync.WaitGroup
+		name := func(i int) key { return key{name: fmt.Sprintf("%d.example.org.", i), qtype: dns.TypeA} }
+		group.Go(func() { _, err := r.resolve(t.Context(), name(1)); require.NoError(t, err) })
+		synctest.Wait()
+		_, err = r.resolve(t.Context(), name(2))
+		require.ErrorIs(t, err, errBusy, "no room for another flight")
+		group.Go(func() { _, err := r.resolve(t.Context(), name(1)); require.NoError(t, err) })
+		synctest.Wait()
+		_, err = r.resolve(t.Context(), name(1))
+		require.ErrorIs(t, err, errBusy, "no room for another who waits")
+		m, err := r.resolve(t.Context(), www)
+		require.NoError(t, err)
+		require.EqualValues(t, staleTTL, m.Answer[0].Header().Ttl, "an old answer needs none")
+		group.Wait()
+		_, err = r.resolve(t.Context(), name(2))
+		require.NoError(t, err, "room is given back")
+	})
+}
+
 func TestTheCacheStaysWithinItsBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const limit = 64 << 10
