@@ -166,7 +166,7 @@ func TestAnOrdinaryDay(t *testing.T) {
 
 // questions are those of the evening.
 func (d *day) questions(deployed, calm time.Time, before string) {
-	stamp := func(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+	stamp := func(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
 	d.say("What changed between %s and %s?", deployed.Format(time.TimeOnly), calm.Format(time.TimeOnly))
 	d.ask([]string{"diff", stamp(deployed), stamp(calm), "-n", "shop"}, "deployments/shop/web", "spec.replicas", "3", "5", "user:ada")
 	d.say("Who did what to the Deployment?")
