@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -37,6 +38,8 @@ type store struct {
 	stream   *jetstream.Ledger
 	archive  *archive.Archive
 	archived *archive.Ledger // stream and archive as one
+	files    archive.Store   // of the archive
+	cluster  string          // the cluster's ID
 	closers  []func() error
 }
 
@@ -57,16 +60,29 @@ func openStore(ctx context.Context, place *location, o storeOptions) (*store, er
 		return s, err
 	}
 	s.closers = append(s.closers, s.stream.Close)
-	dir, err := archive.OpenDir(place.archive(o.identity))
-	if err != nil {
+	s.cluster = o.identity.ID
+	if s.files, err = archive.OpenDir(place.archive(o.identity)); err != nil {
 		return s, err
 	}
-	if s.archive, err = archive.Open(ctx, dir, archive.Config{Cluster: o.identity.ID, Deciders: o.deciders, KeepEvents: o.retention.keepEvents, KeepFor: o.retention.keepFor,
+	if s.archive, err = archive.Open(ctx, s.files, archive.Config{Cluster: o.identity.ID, Deciders: o.deciders, KeepEvents: o.retention.keepEvents, KeepFor: o.retention.keepFor,
 		ThinAfter: o.retention.thinAfter, SegmentEvents: o.retention.segmentEvents}); err != nil {
 		return s, err
 	}
 	s.archived, err = archive.NewLedger(ctx, s.stream, s.archive)
 	return s, err
+}
+
+// reread opens the archive's files anew: what a running cluster has read of them says nothing of what they are now. The error is a segment.DamageError if
+// the newest can't be read.
+func (s *store) reread(ctx context.Context) (*archive.Ledger, error) {
+	files, err := archive.Open(ctx, s.files, archive.Config{Cluster: s.cluster})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the archive is gone: %v", err) //nolint:errorlint // to who proves, fs.ErrNotExist is a witness that isn't there
+	}
+	if err != nil {
+		return nil, err
+	}
+	return archive.NewLedger(ctx, s.stream, files)
 }
 
 func (s *store) close() error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wakehq/wake/events/segment"
 	"github.com/wakehq/wake/events/trust"
 	"github.com/wakehq/wake/gateway/ledgerapi"
 	"github.com/wakehq/wake/services/verify"
@@ -163,6 +164,10 @@ func (o *verifyOptions) prove(ctx context.Context, place *location, v *verificat
 		s, openErr := openStore(ctx, place, storeOptions{identity: id, log: slog.New(slog.DiscardHandler)})
 		if err = openErr; err == nil {
 			v.Proofs, err = proveStore(ctx, s, place.trust(id), place.checkpointKey(), o.marks)
+		}
+		var damage *segment.DamageError
+		if errors.As(err, &damage) { // of what is read before anything is proven
+			v.Proofs, err = damagedProof(damage), nil
 		}
 		err = errors.Join(err, s.close())
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 
+	"github.com/wakehq/wake/events/segment"
 	"github.com/wakehq/wake/events/trust"
 	"github.com/wakehq/wake/gateway/ledgerapi"
 )
@@ -40,7 +41,15 @@ func proveStore(ctx context.Context, s *store, dir, keyFile string, marks []trus
 	if keyless != nil && !errors.Is(keyless, fs.ErrNotExist) {
 		return nil, keyless
 	}
-	whole, err := trust.Check(ctx, s.archived, trust.Options{Dir: dir, Key: key, Marks: marks})
+	archived, err := s.reread(ctx)
+	var damage *segment.DamageError
+	if errors.As(err, &damage) {
+		return damagedProof(damage), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	whole, err := trust.Check(ctx, archived, trust.Options{Dir: dir, Key: key, Marks: marks})
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && keyless == nil:
 		whole.Findings = append(whole.Findings, trust.Finding{Kind: trust.WitnessLost, What: fmt.Sprintf("there is nothing in %s, where the notary of this cluster keeps what it has seen.", dir),
@@ -52,8 +61,15 @@ func proveStore(ctx context.Context, s *store, dir, keyFile string, marks []trus
 		whole.Findings = append(whole.Findings, trust.Finding{Kind: trust.KeyMismatch, What: fmt.Sprintf("the key %s is gone: that the checkpoints are this cluster's can't be told.", keyFile),
 			Remedy: "Put the key back. To begin anew, move " + dir + " away (keep it) and start the cluster."})
 	}
-	if _, archived := s.archive.Bounds(); archived == 0 {
+	if _, last := archived.Archive().Bounds(); last == 0 {
 		return []ledgerapi.Proof{{Place: "stream", Report: whole}}, nil
+	}
+	if len(whole.Findings) == 0 { // what is beside the events in the archive's files, to find and to begin with, is not witnessed
+		if _, _, err = archived.Archive().Verify(ctx); errors.As(err, &damage) {
+			whole.Findings = append(whole.Findings, damaged(damage))
+		} else if err != nil {
+			return nil, fmt.Errorf("proving the archive: %w", err)
+		}
 	}
 	first, _, err := s.stream.Bounds(ctx)
 	if err != nil {
@@ -64,4 +80,14 @@ func proveStore(ctx context.Context, s *store, dir, keyFile string, marks []trus
 		return nil, fmt.Errorf("proving the stream: %w", err)
 	}
 	return []ledgerapi.Proof{{Place: "archive and stream", Report: whole}, {Place: "stream", Report: stream}}, nil
+}
+
+// damagedProof is what comes of proving an archive that can't be opened.
+func damagedProof(d *segment.DamageError) []ledgerapi.Proof {
+	return []ledgerapi.Proof{{Place: "archive and stream", Report: trust.Report{Findings: []trust.Finding{damaged(d)}}}}
+}
+
+func damaged(d *segment.DamageError) trust.Finding {
+	return trust.Finding{Kind: trust.Unreadable, Revision: d.First, Through: d.Last, What: "the archive can't be read: " + d.Error() + ".",
+		Remedy: "Look at the disk; put back an undamaged copy of the file, and verify again."}
 }

@@ -27,6 +27,8 @@ import (
 const (
 	recordHead = 22
 	sumBytes   = 8
+	// deletionMark and above isn't a sequence: such a record tells of a purge.
+	deletionMark = 1 << 62
 )
 
 // A chain file of the notary has a header, and a record per revision.
@@ -99,7 +101,9 @@ func (c *cluster) records(t *testing.T) (out []record) {
 			r.end = at + int(le.Uint32(content[at:])&^(1<<31))
 			r.payload = r.subject + int(le.Uint16(content[at+20:]))
 			r.payload += 4 + int(le.Uint32(content[r.payload:]))
-			out, at = append(out, r), r.end
+			if at = r.end; r.revision < deletionMark {
+				out = append(out, r)
+			}
 		}
 	}
 	slices.SortFunc(out, func(a, b record) int { return int(a.revision) - int(b.revision) })
@@ -172,7 +176,7 @@ func (c *cluster) found(t *testing.T) trust.Finding {
 	people := c.verifyForPeople()
 	t.Logf("wake verify:\n%s", people)
 	if v.Undecided != "" {
-		require.Contains(t, v.Undecided, "put back what is missing", "what can't be decided again is said sensibly")
+		require.Contains(t, v.Undecided, "put back ", "what can't be decided again is said sensibly")
 	}
 	for _, p := range v.Proofs {
 		if len(p.Findings) > 0 {
@@ -299,7 +303,7 @@ func (c *cluster) goesOnAfterAccepting(t *testing.T) {
 	require.NotContains(t, c.wake("status"), "BROKEN")
 	revisions := c.writeConfigMaps("accepted", 0, 20)
 	c.stop()
-	v, err := c.tryVerify("--only", "record")
+	v, err := c.tryVerify()
 	require.NoError(t, err)
 	require.Empty(t, v.Proofs[0].Findings)
 	require.Len(t, v.Proofs[0].Breaks, 1)
@@ -310,4 +314,79 @@ func (c *cluster) goesOnAfterAccepting(t *testing.T) {
 	require.Contains(t, people, "it was a test")
 	c.begin()
 	require.NotContains(t, c.wake("status"), "BROKEN")
+}
+
+// segments are the archive's files with events, oldest first.
+func (c *cluster) segments(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(c.dir, "archive", "segment-*.wake"))
+	require.NoError(t, err)
+	require.Greater(t, len(files), 1)
+	return files
+}
+
+// spanOf is the first and the last revision of a segment, by its name.
+func spanOf(t *testing.T, file string) (first, last uint64) {
+	t.Helper()
+	_, err := fmt.Sscanf(filepath.Base(file), "segment-%020d-%020d.wake", &first, &last)
+	require.NoError(t, err)
+	return first, last
+}
+
+// damageSegment flips a bit of a segment, at a part of its length.
+func (c *cluster) damageSegment(t *testing.T, index int, at float64) {
+	edit(t, c.segments(t)[index], func(content []byte) []byte { content[int(at*float64(len(content)))] ^= 1; return content })
+}
+
+func TestEachTamperingWithTheArchiveIsNamed(t *testing.T) {
+	args := []string{"--segment-events", "100", "--keep-events", "50"}
+	p := recordedPast(t, args...)
+	p.now.begin()
+	p.now.eventually("two segments are in the archive alone, and the third in the stream, too", func() error {
+		if begins := p.now.streamBegins(); begins != 201 {
+			return fmt.Errorf("the stream begins at %d", begins)
+		}
+		return nil
+	})
+	p.now.stop()
+	t.Logf("before:\n%s", p.now.verifyForPeople())
+	first, last := spanOf(t, p.now.segments(t)[0])
+	third, thirdLast := spanOf(t, p.now.segments(t)[2])
+	for _, test := range []struct {
+		name        string
+		tamper      func(t *testing.T, c *cluster)
+		kind        trust.FindingKind
+		from, until uint64 // the first bad revision lies between
+		refuses     bool   // to start
+	}{
+		{"a bit of the oldest segment's events is flipped", func(t *testing.T, c *cluster) { c.damageSegment(t, 0, 0.5) }, trust.Unreadable, first, last, false},
+		{"a bit of the newest segment's events is flipped", func(t *testing.T, c *cluster) { c.damageSegment(t, 2, 0.7) }, trust.Unreadable, third, thirdLast, true},
+		{"a bit of the newest segment's index is flipped", func(t *testing.T, c *cluster) { c.damageSegment(t, 2, 0.97) }, trust.Unreadable, third, thirdLast, false},
+		{"a bit of the oldest segment's index is flipped", func(t *testing.T, c *cluster) { c.damageSegment(t, 0, 0.97) }, trust.Unreadable, first, last, false},
+		{"an event is flipped in the stream that the archive has, too", func(t *testing.T, c *cluster) { c.flipPayload(t, thirdLast-5) }, trust.Missing, thirdLast - 5, thirdLast - 5, false},
+		{"an event of the stream alone is forged", func(t *testing.T, c *cluster) { c.forgePayload(t, p.revisions["late-140"], "late-140") }, trust.Altered, p.revisions["late-140"], p.revisions["late-140"], false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			expected := func(f trust.Finding) {
+				require.Equal(t, test.kind, f.Kind)
+				require.GreaterOrEqual(t, f.Revision, test.from)
+				require.LessOrEqual(t, f.Revision, test.until)
+			}
+			c := p.now.copied(t, args...)
+			test.tamper(t, c)
+			expected(c.found(t))
+			if test.refuses { // what it begins with can't be read: it doesn't begin without
+				out, err := c.run("", "wake", append([]string{"up", "--data-dir", c.dir, "--listen", c.listen}, c.args...)...)
+				require.Error(t, err)
+				require.Regexp(t, `segment-\d+-\d+\.wake is damaged: .* \(put back an undamaged copy of the file\)`, out)
+				c = p.now.copied(t, args...)
+				c.begin()
+				test.tamper(t, c) // while it runs
+			} else {
+				c.begin()
+			}
+			c.writeConfigMaps("after", 0, 20)
+			expected(c.found(t))
+		})
+	}
 }
