@@ -1,9 +1,14 @@
 package gateway
 
-import "github.com/wakehq/wake/events"
+import (
+	"slices"
+
+	"github.com/wakehq/wake/events"
+	"github.com/wakehq/wake/gateway/joining"
+)
 
 // EventTypes is this package's part of the catalogue. <Kind> is the kind as it is written in manifests.
-var EventTypes = []events.TypeDoc{
+var EventTypes = slices.Concat([]events.TypeDoc{
 	{Type: "<Kind>Created", By: "user, system:bootstrap", Meaning: "an object came into being"},
 	{Type: wakeStarted, By: "system:bootstrap", Meaning: "the cluster was started"},
 	{Type: "<Kind>Changed", By: "user, system:bootstrap", Meaning: "an object's metadata or spec changed; the changed fields are named"},
@@ -16,4 +21,4 @@ var EventTypes = []events.TypeDoc{
 	{Type: "PodResized", By: "user", Meaning: "a running pod's resources changed"},
 	{Type: "EphemeralContainersAdded", By: "user", Meaning: "containers were added to a running pod for debugging"},
 	{Type: "PodBound", By: "user", Meaning: "a pod was placed on a node through the binding subresource"},
-}
+}, joining.EventTypes)

@@ -17,6 +17,7 @@ import (
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/nodewire"
 	"github.com/wakehq/wake/events/timetravel"
+	"github.com/wakehq/wake/gateway/joining"
 	"github.com/wakehq/wake/gateway/ledgerapi"
 	"github.com/wakehq/wake/gateway/pki"
 	"github.com/wakehq/wake/schemas"
@@ -52,6 +53,7 @@ type Config struct {
 	Recorder    *ledgerapi.Recorder // nil: nothing is exported
 	Witness     ledgerapi.Witness   // nil: nothing is proven
 	Archive     ledgerapi.Archive   // nil: there is none
+	Joining     *Joining            // nil: no machine can join
 	Log         *slog.Logger
 	// Explain tells, as JSON, what a pod that waits for a node waits for; nil if it doesn't wait. Nil: nobody can tell.
 	Explain func(state *events.State, pod events.Ref) any
@@ -103,6 +105,10 @@ func (g *Gateway) routes() {
 		Actor: func(ctx context.Context) string { return userFrom(ctx).actor() }}
 	api.Register(e.Group(ledgerapi.Prefix))
 	e.POST(restorePath, g.restore)
+	if g.config.Joining != nil {
+		e.POST(joining.JoinPath, g.join)
+		e.POST(joining.RenewPath, g.renew)
+	}
 	e.Any("/api/v1/*", g.resource)
 	e.Any("/apis/:group/:version/*", g.resource)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/wakehq/wake/agent"
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/archive"
+	"github.com/wakehq/wake/events/broker"
 	"github.com/wakehq/wake/events/nodewire"
 	"github.com/wakehq/wake/events/seal"
 	"github.com/wakehq/wake/gateway"
@@ -43,6 +44,7 @@ type cluster struct {
 	view      *events.View
 	registry  *schemas.Registry
 	line      *nodewire.Server
+	gate      *broker.Gate // nil: no nodes from outside
 	agent     *agent.Agent
 	closers   []func() error // in the order of opening
 }
@@ -76,6 +78,9 @@ func openCluster(ctx context.Context, place *location, o *upOptions, log *slog.L
 		return c, err
 	}
 	if err := c.openLine(ctx); err != nil {
+		return c, err
+	}
+	if err := c.openGate(); err != nil {
 		return c, err
 	}
 	return c, c.writeKubeconfig()
@@ -151,7 +156,7 @@ func (c *cluster) run(asked context.Context, ready func() error) error {
 	api := gateway.New(gateway.Config{View: c.view, Ledger: c.ledger, Registry: c.registry, Authority: c.authority, Logs: c.line,
 		Hosts: []string{address.Addr().String(), "localhost", "kubernetes.default.svc"}, ServiceCIDR: c.options.services, Version: version(), Health: c.store.broker.Health,
 		Metrics: counts.handler(), Recorder: &ledgerapi.Recorder{Source: c.store.archived, Cluster: c.options.identity.ID, Deciders: c.deciding.settings()},
-		Witness: c.witness, Archive: c.store.archive, Explain: pending, Log: c.log})
+		Witness: c.witness, Archive: c.store.archive, Explain: pending, Joining: c.joining(), Log: c.log})
 	g.Go(func() error { return api.Serve(ctx, c.listener) })
 	g.Go(func() error { return c.witness.Run(ctx) })
 	g.Go(func() error { return archive.NewKeeper(c.store.archive, c.store.stream).Run(ctx) })
@@ -160,8 +165,12 @@ func (c *cluster) run(asked context.Context, ready func() error) error {
 			return runner.Runner{Decider: decider, View: c.view, Ledger: c.ledger, Log: c.log, Metrics: counts}.Run(ctx)
 		})
 	}
-	nodes := feed.New(feed.Config{View: c.view, Ledger: c.ledger, Line: c.line, Log: c.log})
+	nodes := feed.New(feed.Config{View: c.view, Ledger: c.ledger, Line: c.line, Log: c.log,
+		Registers: func(node string) bool { return node == c.options.identity.Node }})
 	g.Go(func() error { return nodes.Run(ctx) })
+	if c.gate != nil {
+		g.Go(func() error { return c.gate.Run(ctx) })
+	}
 	if c.agent != nil {
 		g.Go(func() error { return c.agent.Run(ctx) })
 	}

@@ -69,7 +69,7 @@ func rootCommand() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", upCommand(place), downCommand(place), statusCommand(place))
+	add("cluster", upCommand(place), downCommand(place), statusCommand(place), agentCommand(place), tokenCommand(place))
 	add("use", kubectlCommand(place), kubeconfigCommand(place))
 	add("memory", exportCommand(place), replayCommand(place), askCommand(place), verifyCommand(place), logCommand(place), diffCommand(place), blameCommand(place), whyCommand(place), impactCommand(place), atCommand(place), restoreCommand(place))
 	root.AddCommand(docsCommand())

@@ -20,6 +20,7 @@ type upOptions struct {
 	listen     string
 	logLevel   string
 	dockerHost string
+	nodes      string // address of the broker for nodes; empty: no machine can join
 	detach     bool
 	noAgent    bool
 	syncAlways bool
@@ -55,6 +56,7 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	}
 	f := c.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:6443", "address of the API")
+	f.StringVar(&o.nodes, "nodes-listen", "", "address, such as 192.0.2.1:4222, at which other machines' agents reach this cluster (default: none can join); they join with --listen's")
 	f.StringVar(&o.identity.Node, "node-name", host, "name of this machine's node")
 	f.StringVar(&o.identity.PodCIDR, "pod-cidr", "", "a network of their own for the pods, such as 10.244.0.0/24 (default: Docker's bridge, on which containers start faster)")
 	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services")
@@ -130,6 +132,9 @@ func up(ctx context.Context, cmd *cobra.Command, place *location, o *upOptions) 
 			return err
 		}
 		cmd.Printf("Wake is up at %s after %s; node %s, data in %s\n", self.URL, time.Since(began).Round(10*time.Millisecond), o.identity.Node, place.dir)
+		if cluster.gate != nil {
+			cmd.Printf("  nodes come in at %s; wake token create lets one join\n", cluster.gate.Addr())
+		}
 		cmd.Printf("  export KUBECONFIG=%s     or: wake kubectl get nodes\n", place.kubeconfig())
 		return nil
 	})

@@ -65,7 +65,8 @@ type Cluster struct {
 type Broker struct {
 	config Config
 	lock   *os.File
-	own    []User // those of the in-process connections, one per account
+	own    []User   // those of the in-process connections, one per account
+	guests sync.Map // users of the gate by name, as long as they are connected
 
 	mu      sync.Mutex
 	server  *server.Server
@@ -106,6 +107,7 @@ func (b *Broker) startServer() (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	door.guests = &b.guests
 	opts.CustomClientAuthentication = door
 	s, err := server.NewServer(opts)
 	if err != nil {

@@ -4,6 +4,7 @@
 //   - A Slice carries the revision it is true at and the revision it follows, so a receiver notices every gap.
 //   - Nothing in a message gives a node a say over anything but itself: the node's name is a token of the subject,
 //     which the broker's account permissions bind to the node's credentials, and the feed checks the rest.
+//   - An answer reaches nobody but the node that asked, whatever reply subject it named.
 //   - Message bodies are JSON except for Kubernetes objects, which travel as they lie in the ledger (protobuf).
 package nodewire
 

@@ -2,6 +2,7 @@ package nodewire
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,10 +63,10 @@ func (s *Server) Serve(ctx context.Context, h Handler) error {
 
 func answer(msg *nats.Msg, handle func(node string, msg *nats.Msg) (any, error)) {
 	node, err := nodeOf(msg.Subject)
-	var reply any
-	if err == nil {
-		reply, err = handle(node, msg)
+	if err != nil || !answerable(node, msg.Reply) {
+		return
 	}
+	reply, err := handle(node, msg)
 	if err != nil {
 		reply = Answer{Error: err.Error()}
 	}
@@ -119,7 +120,7 @@ func (s *Server) Logs(ctx context.Context, node string, request LogRequest) (io.
 	if err != nil {
 		return nil, err
 	}
-	inbox := s.conn.NewInbox()
+	inbox := Subject(node, verbLog) + "." + rand.Text()
 	sub, err := s.conn.SubscribeSync(inbox)
 	if err != nil {
 		return nil, fmt.Errorf("asking node %s for a log: %w", node, err)
@@ -159,6 +160,9 @@ func copyLog(ctx context.Context, sub *nats.Subscription, w io.Writer, node stri
 		}
 		if _, err := w.Write(msg.Data); err != nil {
 			return err
+		}
+		if !answerable(node, msg.Reply) {
+			return fmt.Errorf("reading a log from node %s: a chunk can't be acknowledged", node)
 		}
 		if err := msg.Respond(nil); err != nil {
 			return fmt.Errorf("reading a log from node %s: %w", node, err)

@@ -16,8 +16,13 @@ import (
 //	node.<node>.status     node -> feed   request, NodeReport; answered by Answer
 //	node.<node>.heartbeat  node -> feed   request, empty; answered by Beat
 //	node.<node>.logs       gateway -> node  request, LogRequest; answered by chunks of bytes and an empty message with the header Wake-End
+//	node.<node>.log.*      node -> gateway  those answers
+//	inbox.<node>.>         answers to the node
 const (
-	prefix = "node."
+	prefix      = "node."
+	inboxPrefix = "inbox."
+	// localInbox is where connections within the control plane's own process get their answers. No node may subscribe to it.
+	localInbox = "_INBOX."
 
 	VerbSlice     = "slice"
 	VerbSnapshot  = "snapshot"
@@ -25,6 +30,7 @@ const (
 	VerbStatus    = "status"
 	VerbHeartbeat = "heartbeat"
 	VerbLogs      = "logs"
+	verbLog       = "log"
 )
 
 // HeartbeatEvery is how often a node says that it lives.
@@ -46,4 +52,26 @@ func nodeOf(subject string) (string, error) {
 		return "", fmt.Errorf("subject %q is not node.<node>.<verb>", subject)
 	}
 	return events.DecodeToken(tokens[1])
+}
+
+// Inbox returns what the subjects begin with at which a node gets answers.
+func Inbox(node string) string { return inboxPrefix + Token(node) + "." }
+
+// Publishes returns the only subjects that a node may publish to.
+func Publishes(node string) []string {
+	var subjects []string
+	for _, verb := range []string{VerbSnapshot, VerbPod, VerbStatus, VerbHeartbeat, verbLog + ".*"} {
+		subjects = append(subjects, Subject(node, verb))
+	}
+	return subjects
+}
+
+// Subscribes returns the only subjects that a node may subscribe to.
+func Subscribes(node string) []string {
+	return []string{Subject(node, VerbSlice), Subject(node, VerbLogs), Inbox(node) + ">"}
+}
+
+// answerable says that an answer to a node's request reaches that node at most. It is the node that names the reply subject.
+func answerable(node, reply string) bool {
+	return strings.HasPrefix(reply, Inbox(node)) || strings.HasPrefix(reply, localInbox)
 }

@@ -126,11 +126,16 @@ func (a *Authority) issue(template *x509.Certificate) (der []byte, key *ecdsa.Pr
 	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, nil, err
 	}
-	now := time.Now()
-	template.NotBefore, template.NotAfter = now.Add(-clockSkew), now.Add(leafLife)
-	template.KeyUsage = x509.KeyUsageDigitalSignature
-	der, err = sign(template, a.cert, key.Public(), a.key)
+	der, err = a.certify(template, key.Public(), leafLife)
 	return der, key, err
+}
+
+// certify signs template for a key, to be valid for life from now on.
+func (a *Authority) certify(template *x509.Certificate, public any, life time.Duration) ([]byte, error) {
+	now := time.Now()
+	template.NotBefore, template.NotAfter = now.Add(-clockSkew), now.Add(life)
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	return sign(template, a.cert, public, a.key)
 }
 
 func sign(template, parent *x509.Certificate, public any, signer crypto.Signer) ([]byte, error) {

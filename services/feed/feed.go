@@ -34,6 +34,9 @@ type Config struct {
 	Line   Line
 	Log    *slog.Logger
 
+	// Registers says that a node may register itself by its first report; others must be in the ledger already. Nil: all may.
+	Registers func(node string) bool
+
 	Silence time.Duration // after which a node is lost; 0 is DefaultSilence
 	Grace   time.Duration // how long after its own start the Feed waits before it calls nodes lost; 0 is DefaultGrace
 }

@@ -21,11 +21,14 @@ import (
 // restrictedLabels are for those who administer nodes, not for nodes (Kubernetes' NodeRestriction).
 const restrictedLabels = "node-restriction.kubernetes.io/"
 
-// Node takes what a node says of itself. The first report registers it.
+// Node takes what a node says of itself. The first report registers it, if it may.
 func (f *Feed) Node(ctx context.Context, node string, r nodewire.NodeReport) nodewire.Answer {
 	f.pulse.report(node, r.Status, time.Now())
 	return f.append(ctx, events.Audit{Actor: actor(node), At: decidedAt(r.At)}, func(state *events.State) ([]events.Proposal, *nodewire.Answer) {
 		o, ok := state.Get(object{resource: nodewire.Nodes, name: node}.ref())
+		if !ok && f.Registers != nil && !f.Registers(node) {
+			return nil, &nodewire.Answer{Error: fmt.Sprintf("there is no node %s, or no longer: a machine joins with a token", node)}
+		}
 		if !ok {
 			return register(state, node, &r), nil
 		}
