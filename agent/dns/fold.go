@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/wakehq/wake/agent/proxy"
@@ -15,11 +13,8 @@ import (
 
 // fold holds the objects that are known and what is answered about them.
 type fold struct {
-	services map[types.NamespacedName]*corev1.Service
-	slices   map[types.NamespacedName]*discoveryv1.EndpointSlice
-	// slicesOf has the names of a service's slices. They may arrive before their service and outlive it.
-	slicesOf map[types.NamespacedName]map[types.NamespacedName]bool
-	entries  map[types.NamespacedName]*entry
+	known   *proxy.Catalog
+	entries map[types.NamespacedName]*entry
 	// callers are those who give an address a name, sorted.
 	callers    map[netip.Addr][]caller
 	namespaces map[string]int // how many entries a namespace has
@@ -44,9 +39,7 @@ type diff struct {
 
 func newFold() *fold {
 	return &fold{
-		services:   map[types.NamespacedName]*corev1.Service{},
-		slices:     map[types.NamespacedName]*discoveryv1.EndpointSlice{},
-		slicesOf:   map[types.NamespacedName]map[types.NamespacedName]bool{},
+		known:      proxy.NewCatalog(),
 		entries:    map[types.NamespacedName]*entry{},
 		callers:    map[netip.Addr][]caller{},
 		namespaces: map[string]int{},
@@ -55,27 +48,8 @@ func newFold() *fold {
 
 // apply takes in a change and gives the difference that it makes. Its cost grows with the services that the change names.
 func (f *fold) apply(change proxy.Change) diff {
-	if change.Full {
-		change.ServicesGone = absent(f.services, change.Services)
-		change.SlicesGone = absent(f.slices, change.SlicesPut)
-	}
-	touched := map[types.NamespacedName]bool{}
-	for _, name := range change.ServicesGone {
-		delete(f.services, name)
-		touched[name] = true
-	}
-	for _, svc := range change.Services {
-		f.services[nameOf(svc)] = svc
-		touched[nameOf(svc)] = true
-	}
-	for _, name := range change.SlicesGone {
-		f.dropSlice(name, touched)
-	}
-	for _, slice := range change.SlicesPut {
-		f.putSlice(slice, touched)
-	}
 	d := diff{entries: map[types.NamespacedName]*entry{}, names: map[netip.Addr][]string{}, namespaces: map[string]bool{}}
-	for name := range touched {
+	for name := range f.known.Apply(change) {
 		f.renew(name, d)
 	}
 	for addr := range d.names {
@@ -84,70 +58,12 @@ func (f *fold) apply(change proxy.Change) diff {
 	return d
 }
 
-// named is what services and slices have in common.
-type named interface {
-	GetNamespace() string
-	GetName() string
-}
-
-func nameOf(object named) types.NamespacedName {
-	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
-}
-
-// absent gives the names that are known but not among the objects.
-func absent[T named](known map[types.NamespacedName]T, objects []T) []types.NamespacedName {
-	kept := make(map[types.NamespacedName]bool, len(objects))
-	for _, object := range objects {
-		kept[nameOf(object)] = true
-	}
-	var gone []types.NamespacedName
-	for name := range known {
-		if !kept[name] {
-			gone = append(gone, name)
-		}
-	}
-	return gone
-}
-
-func serviceOf(slice *discoveryv1.EndpointSlice) types.NamespacedName {
-	return types.NamespacedName{Namespace: slice.Namespace, Name: slice.Labels[discoveryv1.LabelServiceName]}
-}
-
-func (f *fold) dropSlice(name types.NamespacedName, touched map[types.NamespacedName]bool) {
-	slice := f.slices[name]
-	if slice == nil {
-		return
-	}
-	service := serviceOf(slice)
-	delete(f.slices, name)
-	delete(f.slicesOf[service], name)
-	if len(f.slicesOf[service]) == 0 {
-		delete(f.slicesOf, service)
-	}
-	touched[service] = true
-}
-
-func (f *fold) putSlice(slice *discoveryv1.EndpointSlice, touched map[types.NamespacedName]bool) {
-	name, service := nameOf(slice), serviceOf(slice)
-	f.dropSlice(name, touched) // its label may have named another service before
-	f.slices[name] = slice
-	if f.slicesOf[service] == nil {
-		f.slicesOf[service] = map[types.NamespacedName]bool{}
-	}
-	f.slicesOf[service][name] = true
-	touched[service] = true
-}
-
 // renew decides anew about one service and notes what has become different.
 func (f *fold) renew(name types.NamespacedName, d diff) {
 	before := f.entries[name]
 	var after *entry
-	if svc := f.services[name]; svc != nil {
-		eps := make([]*discoveryv1.EndpointSlice, 0, len(f.slicesOf[name]))
-		for slice := range f.slicesOf[name] {
-			eps = append(eps, f.slices[slice])
-		}
-		after = decideEntry(svc, eps)
+	if svc := f.known.Service(name); svc != nil {
+		after = decideEntry(svc, f.known.Slices(name))
 	}
 	if before == nil && after == nil || before != nil && after != nil && before.equal(after) {
 		return

@@ -27,13 +27,14 @@ func (s *Server) save() error {
 	s.unsaved = false
 	var services corev1.ServiceList
 	var slices discoveryv1.EndpointSliceList
-	for _, svc := range s.fold.services {
+	known := s.fold.known.All()
+	s.mu.Unlock()
+	for _, svc := range known.Services {
 		services.Items = append(services.Items, *svc)
 	}
-	for _, slice := range s.fold.slices {
+	for _, slice := range known.SlicesPut {
 		slices.Items = append(slices.Items, *slice)
 	}
-	s.mu.Unlock()
 	if err := writeState(s.state, &services, &slices); err != nil {
 		s.mu.Lock()
 		s.unsaved = true
