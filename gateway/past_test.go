@@ -140,13 +140,20 @@ func TestAListOfAnAgeIsOfOneMoment(t *testing.T) {
 		c.createPod(t, name)
 	}
 	past := c.at(t, "-1ms").CoreV1().Pods("default")
-	time.Sleep(2 * time.Millisecond) // the moment has to reach what was just done
+	reaches := func(pods int) { // the moment, as it goes on
+		t.Helper()
+		require.Eventually(t, func() bool {
+			list, err := past.List(t.Context(), metav1.ListOptions{})
+			return err == nil && len(list.Items) == pods
+		}, 10*time.Second, time.Millisecond)
+	}
+	reaches(3)
 	first, err := past.List(t.Context(), metav1.ListOptions{Limit: 1})
 	require.NoError(t, err)
 	for _, name := range []string{"b", "c"} {
 		c.remove(t, name)
 	}
-	time.Sleep(2 * time.Millisecond)
+	reaches(1)
 	second, err := past.List(t.Context(), metav1.ListOptions{Limit: 5, Continue: first.Continue})
 	require.NoError(t, err)
 	require.Len(t, second.Items, 2, "b and c are gone only since")
