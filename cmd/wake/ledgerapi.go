@@ -95,12 +95,20 @@ func (c *ledgerClient) do(ctx context.Context, method, path string, query url.Va
 		return response, nil
 	}
 	defer func() { _ = response.Body.Close() }()
-	var status metav1.Status
 	body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if json.Unmarshal(body, &status) == nil && status.Message != "" {
-		return nil, errors.New(status.Message)
+	if err := refusal(body); err != nil {
+		return nil, err
 	}
 	return nil, fmt.Errorf("%s: %s", response.Status, strings.TrimSpace(string(body)))
+}
+
+// refusal returns the error that a Kubernetes Status states; nil if body is none.
+func refusal(body []byte) error {
+	var status metav1.Status
+	if json.Unmarshal(body, &status) != nil || status.Message == "" {
+		return nil
+	}
+	return errors.New(status.Message)
 }
 
 // events calls yield with each event of the answer, until yield fails or the answer ends, and returns the answer's trailer.

@@ -20,8 +20,6 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/wakehq/wake/gateway/joining"
 	"github.com/wakehq/wake/gateway/pki"
 )
@@ -169,9 +167,8 @@ func ask(ctx context.Context, as member, own *tls.Certificate, path string, requ
 		return answer, err
 	}
 	if response.StatusCode != http.StatusOK {
-		var status metav1.Status
-		if json.Unmarshal(body, &status) == nil && status.Message != "" {
-			return answer, errors.New(status.Message)
+		if err := refusal(body); err != nil {
+			return answer, err
 		}
 		return answer, fmt.Errorf("it answered %s: is it a cluster that was started with --nodes-listen?", response.Status)
 	}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/wakehq/wake/gateway/ledgerapi"
+	"github.com/wakehq/wake/schemas/fielddiff"
 )
 
 const (
@@ -218,26 +219,9 @@ func keptLines(before, after []string) []int {
 	if len(before)*len(after) > maxTable {
 		return kept
 	}
-	longest := make([][]int32, len(before)+1)
-	for i := range longest {
-		longest[i] = make([]int32, len(after)+1)
-	}
-	for i := len(before) - 1; i >= 0; i-- {
-		for j := len(after) - 1; j >= 0; j-- {
-			if longest[i][j] = max(longest[i+1][j], longest[i][j+1]); before[i] == after[j] {
-				longest[i][j] = longest[i+1][j+1] + 1
-			}
-		}
-	}
-	for i, j := 0, 0; i < len(before) && j < len(after); {
-		switch {
-		case before[i] == after[j]:
+	for j, i := range fielddiff.Common(before, after, func(a, b string) bool { return a == b }) {
+		if i >= 0 {
 			kept[i] = j
-			i, j = i+1, j+1
-		case longest[i+1][j] >= longest[i][j+1]:
-			i++
-		default:
-			j++
 		}
 	}
 	return kept

@@ -2,13 +2,13 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -186,37 +186,17 @@ func countActions(answer *restore.Answer, action restore.Action) (n int) {
 
 // restore asks the gateway to restore, or what that would come to.
 func (c *ledgerClient) restore(ctx context.Context, wanted restore.Request, dryRun bool) (*restore.Answer, error) {
-	body, err := json.Marshal(wanted)
-	if err != nil {
-		return nil, err
-	}
-	u := c.base + "restore"
+	query := url.Values{}
 	if dryRun {
-		u += "?dryRun=All"
+		query.Set("dryRun", "All")
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(body))
+	response, err := c.do(ctx, http.MethodPost, "restore", query, wanted)
 	if err != nil {
 		return nil, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("asking the cluster: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, fmt.Errorf("reading the cluster's answer: %w", err)
-	}
-	if response.StatusCode != http.StatusOK {
-		var status metav1.Status
-		if json.Unmarshal(content, &status) == nil && status.Message != "" {
-			return nil, errors.New(status.Message)
-		}
-		return nil, fmt.Errorf("%s: %s", response.Status, strings.TrimSpace(string(content)))
-	}
 	answer := &restore.Answer{}
-	if err := json.Unmarshal(content, answer); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
 		return nil, fmt.Errorf("reading the cluster's answer: %w", err)
 	}
 	return answer, nil

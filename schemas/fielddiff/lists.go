@@ -102,18 +102,18 @@ func align(before, after []any) []int {
 		}
 		return from
 	}
-	return inPlace(common(before, after), len(before))
+	return inPlace(Common(before, after, func(a, b any) bool { return reflect.DeepEqual(a, b) }), len(before))
 }
 
-// common returns for each entry of after which of before it is in a longest common subsequence, or -1.
-func common(before, after []any) []int {
-	longest := make([][]int, len(before)+1)
+// Common returns for each entry of after which of before it is in a longest common subsequence, or -1. It takes time and memory for each pair of them.
+func Common[T any](before, after []T, same func(a, b T) bool) []int {
+	longest := make([][]int32, len(before)+1)
 	for i := range longest {
-		longest[i] = make([]int, len(after)+1)
+		longest[i] = make([]int32, len(after)+1)
 	}
 	for i := len(before) - 1; i >= 0; i-- {
 		for j := len(after) - 1; j >= 0; j-- {
-			if longest[i][j] = max(longest[i+1][j], longest[i][j+1]); reflect.DeepEqual(before[i], after[j]) {
+			if longest[i][j] = max(longest[i+1][j], longest[i][j+1]); same(before[i], after[j]) {
 				longest[i][j] = longest[i+1][j+1] + 1
 			}
 		}
@@ -124,7 +124,7 @@ func common(before, after []any) []int {
 	}
 	for i, j := 0, 0; i < len(before) && j < len(after); {
 		switch {
-		case reflect.DeepEqual(before[i], after[j]):
+		case same(before[i], after[j]):
 			from[j] = i
 			i, j = i+1, j+1
 		case longest[i+1][j] >= longest[i][j+1]:
