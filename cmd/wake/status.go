@@ -57,6 +57,9 @@ func printLedger(ctx context.Context, out io.Writer, place *location) error {
 	if s.Failing != "" {
 		fmt.Fprintf(out, "          FAILING: %s\n", s.Failing)
 	}
+	if s.Notes != "" {
+		fmt.Fprintf(out, "          events from before the start are not shown: %s\n", s.Notes)
+	}
 	printArchive(out, s.Archive)
 	printWitness(out, s.Witness)
 	if s.SetAsideCount > 0 {

@@ -15,6 +15,7 @@ import (
 type Status struct {
 	Revision      uint64     `json:"revision"`
 	Failing       string     `json:"failing,omitempty"` // why the ledger can't be written or followed right now
+	Notes         string     `json:"notes,omitempty"`   // why the notes from before the last start aren't shown, if they could not be read
 	SetAsideCount int        `json:"setAsideCount"`
 	SetAside      []SetAside `json:"setAside,omitempty"` // the newest
 	Hash          string     `json:"hash,omitempty"`     // of the state at Revision, if asked for with ?hash=1
@@ -54,6 +55,9 @@ func (a *API) status(c echo.Context) error {
 	s := Status{Revision: v.Revision, SetAsideCount: v.SetAsideCount}
 	if v.Following != nil {
 		s.Failing = v.Following.Error()
+	}
+	if v.Notes != nil {
+		s.Notes = v.Notes.Error()
 	}
 	if a.Health != nil {
 		if err := a.Health(); err != nil {
