@@ -17,7 +17,9 @@ measure() {
 [[ Load =~ $only ]] && measure "Loading 100,000 objects, eagerly and lazily" ./events 'BenchmarkLoad'
 [[ Restart =~ $only ]] && measure "Loading 100,000 objects from the stream" ./events/jetstream 'BenchmarkRestart'
 [[ Restart =~ $only ]] && measure "wake up again, with 1,000,000 events and 100,000 objects" ./itest/bench 'BenchmarkRestart'
-[[ History =~ $only ]] && measure "A history of 1,000,000 events and 100,000 objects: reading, replaying, bytes" ./events/archive 'BenchmarkHistory' 20x
+[[ History =~ $only ]] && measure "Looking into a history of 1,000,000 events and 100,000 objects" ./events/archive 'BenchmarkHistory/(object|history|state|present)' 20x
+[[ History =~ $only ]] && measure "Archiving and replaying it, and its bytes" ./events/archive 'BenchmarkHistory/(archiving|replay|compressed)'
+[[ Past =~ $only ]] && measure "Looking into it over the API of a running cluster" ./itest/bench 'BenchmarkPast' 20x
 [[ Week =~ $only ]] && measure "A week of a 1,000-pod cluster, replayed" ./itest/bench 'BenchmarkReplayWeek'
 [[ Proof =~ $only ]] && measure "Witnessing and proving, beside raw reading" ./events/trust 'BenchmarkCheck|BenchmarkStored'
 [[ Verify =~ $only ]] && measure "Deciding recorded history again" ./services/verify 'Benchmark'

@@ -102,7 +102,7 @@ func align(before, after []any) []int {
 		}
 		return from
 	}
-	return inPlace(Common(before, after, func(a, b any) bool { return reflect.DeepEqual(a, b) }), len(before))
+	return inPlace(Common(before, after, reflect.DeepEqual), len(before))
 }
 
 // Common returns for each entry of after which of before it is in a longest common subsequence, or -1. It takes time and memory for each pair of them.
