@@ -33,6 +33,7 @@ const kubernetesService = "kubernetes"
 type BootstrapConfig struct {
 	API         netip.AddrPort // where the API is served
 	ServiceCIDR netip.Prefix   // its first address becomes that of the service "kubernetes"
+	Shared      bool           // there are other gateways: KeepEndpoints writes the endpoints of all
 }
 
 // Bootstrap writes what every cluster begins with, as far as it isn't there: the namespaces, and the service "kubernetes" with its endpoints, which
@@ -163,9 +164,8 @@ func (c BootstrapConfig) objects() []runtime.Object {
 		return objects
 	}
 	objects = append(objects, c.service())
-	// Endpoints can't be on a loopback address: from within a pod it would be the pod itself.
-	if a := c.API.Addr(); a.IsValid() && !a.IsLoopback() && !a.IsUnspecified() {
-		objects = append(objects, c.endpoints(), c.endpointSlice())
+	if !c.Shared {
+		objects = append(objects, endpointsOf([]netip.AddrPort{c.API})...)
 	}
 	return objects
 }
@@ -179,26 +179,5 @@ func (c BootstrapConfig) service() *corev1.Service {
 			ClusterIP: address, ClusterIPs: []string{address},
 			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(int32(c.API.Port()))}},
 		},
-	}
-}
-
-func (c BootstrapConfig) endpoints() *corev1.Endpoints {
-	return &corev1.Endpoints{
-		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: kubernetesService,
-			Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
-		Subsets: []corev1.EndpointSubset{{
-			Addresses: []corev1.EndpointAddress{{IP: c.API.Addr().String()}},
-			Ports:     []corev1.EndpointPort{{Name: "https", Port: int32(c.API.Port()), Protocol: corev1.ProtocolTCP}},
-		}},
-	}
-}
-
-func (c BootstrapConfig) endpointSlice() *discoveryv1.EndpointSlice {
-	return &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: kubernetesService,
-			Labels: map[string]string{discoveryv1.LabelServiceName: kubernetesService}},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{c.API.Addr().String()}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To(int32(c.API.Port())), Protocol: ptr.To(corev1.ProtocolTCP)}},
 	}
 }

@@ -30,7 +30,7 @@ func (u user) actor() string { return "user:" + u.name }
 type userKey struct{}
 
 // authenticate lets requests pass that come with a certificate of the cluster's authority; its common name is the user, its organizations the groups.
-// A node is no user.
+// Neither a node nor a process of the control plane is a user.
 func authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -58,7 +58,7 @@ func userOf(r *http.Request) (user, bool) {
 		return user{}, false
 	}
 	leaf := r.TLS.VerifiedChains[0][0]
-	if leaf.Subject.CommonName == "" {
+	if leaf.Subject.CommonName == "" || pki.IsControlPlane(leaf) {
 		return user{}, false
 	}
 	groups := slices.Concat(leaf.Subject.Organization, []string{authenticatedGroup})

@@ -24,6 +24,8 @@ const nodeLife = 30 * 24 * time.Hour
 // Joining is what machines are told that become nodes.
 type Joining struct {
 	Broker      string        // "host:port" of the nodes' gate; without a host: where the gateway was reached
+	Brokers     []string      // where there are several, all of them; else nil
+	Servers     []string      // where there are several gateways, all of them: https://host:port; else nil
 	Cluster     string        // its ID
 	ServiceCIDR string        // addresses of services
 	Life        time.Duration // of nodes' certificates; 30 days if 0
@@ -40,7 +42,7 @@ func (g *Gateway) answerNode(c echo.Context, request string, node pki.Node) erro
 		return apierrors.NewBadRequest(err.Error())
 	}
 	j := g.config.Joining
-	return c.JSON(http.StatusOK, joining.Answer{Certificate: string(cert), Cluster: j.Cluster, Broker: j.Broker, ServiceCIDR: j.ServiceCIDR})
+	return c.JSON(http.StatusOK, joining.Answer{Certificate: string(cert), Cluster: j.Cluster, Broker: j.Broker, Brokers: j.Brokers, Servers: j.Servers, ServiceCIDR: j.ServiceCIDR})
 }
 
 func readJoin(c echo.Context) (joining.Request, error) {

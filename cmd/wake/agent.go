@@ -120,11 +120,11 @@ func runAgent(cmd *cobra.Command, dir string, o *agentOptions) error {
 			return fmt.Errorf("--%s: this machine has joined as %s with pods in %q, and its containers say so; leave the flag out, or use another --data-dir", flag, as.Node, as.PodCIDR)
 		}
 	}
-	address, err := as.brokerAddress()
+	addresses, err := as.brokerAddresses()
 	if err != nil {
 		return err
 	}
-	conn, err := nodewire.Dial(as.Node, address, m.brokerTLS, (&complaints{log: log}).tell)
+	conn, err := nodewire.Dial(as.Node, nodewire.Brokers{Addresses: m.brokers, TLS: m.brokerTLS, Tell: (&complaints{log: log, what: "trying to reach the cluster"}).tell})
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func runAgent(cmd *cobra.Command, dir string, o *agentOptions) error {
 	if err != nil {
 		return err
 	}
-	cmd.Printf("Wake agent is up: node %s of cluster %s at %s, data in %s\n", as.Node, as.Cluster, address, dir)
+	cmd.Printf("Wake agent is up: node %s of cluster %s at %s, data in %s\n", as.Node, as.Cluster, strings.Join(addresses, ", "), dir)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
 	g.Go(func() error { return m.keep(ctx, log) })
@@ -165,7 +165,8 @@ func lockNode(dir string) (unlock func(), err error) {
 
 // complaints logs what goes wrong, again and again the same only once a minute.
 type complaints struct {
-	log *slog.Logger
+	log  *slog.Logger
+	what string // was being done
 
 	mu   sync.Mutex
 	last string
@@ -177,6 +178,6 @@ func (c *complaints) tell(err error) {
 	defer c.mu.Unlock()
 	if text := err.Error(); text != c.last || time.Since(c.at) > time.Minute {
 		c.last, c.at = text, time.Now()
-		c.log.Warn("trying to reach the cluster", "error", err)
+		c.log.Warn(c.what, "error", err)
 	}
 }

@@ -54,7 +54,7 @@ log, why, blame, diff and impact of wake itself are run as of the moment. The sa
 			if err := checkRead(rest); err != nil {
 				return err
 			}
-			if _, err := place.process(); err != nil {
+			if _, err := place.serving(); err != nil {
 				return err
 			}
 			return runKubectl(cmd.Context(), place, rest, pastHeaders(moment, rest))

@@ -65,7 +65,7 @@ func exporter(cmd *cobra.Command, place *location, from, to string, o *recording
 			return nil, nil, err
 		}
 	}
-	if _, err := place.process(); err == nil {
+	if _, err := place.serving(); err == nil {
 		return func(out io.Writer) (int64, error) {
 			return place.export(cmd.Context(), out, moments[0], moments[1], o.DropSecrets)
 		}, func() error { return nil }, nil

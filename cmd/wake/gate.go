@@ -19,21 +19,21 @@ func (c *cluster) openGate() error {
 		return nil
 	}
 	var err error
-	c.gate, err = c.store.broker.OpenGate(broker.GateConfig{Listen: c.options.nodes, TLS: c.authority.NodeGate(), Admit: c.admit, Log: c.log})
+	c.gate, err = c.broker.OpenGate(broker.GateConfig{Listen: c.options.nodes, TLS: c.authority.NodeGate(), Admit: c.admit, Log: c.log})
 	if err != nil {
 		return err
 	}
-	c.closers = append(c.closers, c.gate.Close)
+	c.onClose(c.gate.Close)
 	return nil
 }
 
 // admit tells whose a certificate is, and what it is good for: the subjects of one node, as long as there is that Node object.
-func (c *cluster) admit(leaf *x509.Certificate) (broker.Guest, error) {
+func (p *plane) admit(leaf *x509.Certificate) (broker.Guest, error) {
 	node, ok := pki.NodeOf(leaf)
 	if !ok {
 		return broker.Guest{}, errors.New("the certificate is not a node's")
 	}
-	if err := joining.Admitted(c.view.State(), node); err != nil {
+	if err := joining.Admitted(p.view.State(), node); err != nil {
 		return broker.Guest{}, err
 	}
 	return broker.Guest{Name: node.Name, Publish: nodewire.Publishes(node.Name), Subscribe: nodewire.Subscribes(node.Name), Inbox: nodewire.Inbox(node.Name)}, nil
@@ -48,5 +48,5 @@ func (c *cluster) joining() *gateway.Joining {
 	if own, ok := c.gate.Addr().(*net.TCPAddr); ok && own.IP.IsUnspecified() {
 		address = net.JoinHostPort("", strconv.Itoa(own.Port))
 	}
-	return &gateway.Joining{Broker: address, Cluster: c.options.identity.ID, ServiceCIDR: c.options.identity.ServiceCIDR}
+	return &gateway.Joining{Broker: address, Cluster: c.identity.ID, ServiceCIDR: c.identity.ServiceCIDR}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net/url"
 	"os"
 	"time"
@@ -54,7 +53,7 @@ func openHistory(ctx context.Context, place *location, s stretch) (h *history, e
 	if h.registry, err = schemas.NewRegistry(); err != nil {
 		return h, err
 	}
-	_, running := place.process()
+	_, running := place.serving()
 	switch {
 	case s.file != "":
 		err = h.openFile(place, s.file)
@@ -188,7 +187,7 @@ func (h *history) openStopped(ctx context.Context, place *location, notRunning e
 	if err != nil {
 		return err
 	}
-	store, err := openStore(ctx, place, storeOptions{identity: id, log: slog.New(slog.DiscardHandler)})
+	store, err := openStopped(ctx, place, id)
 	h.closers = append(h.closers, store.close)
 	if err != nil {
 		return err

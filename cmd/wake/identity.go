@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +20,40 @@ type identity struct {
 	ServiceCIDR string `json:"serviceCIDR"`
 	Archive     string `json:"archive,omitempty"` // empty: in the data directory
 	Trust       string `json:"trust,omitempty"`   // empty: beside the data directory
+
+	// Of a cluster of several processes ("wake init"); one that is a single process ("wake up") has none of these.
+	Brokers       []brokerPlace `json:"brokers,omitempty"`
+	API           []string      `json:"api,omitempty"`           // where the gateways are reached: https://host:port
+	SharedArchive bool          `json:"sharedArchive,omitempty"` // every process of the control plane reads the archive's directory
+}
+
+// brokerPlace is where a broker is.
+type brokerPlace struct {
+	Name string `json:"name"`
+	Host string `json:"host"`
+	Port int    `json:"port"` // for the control plane's processes; the next two are for the other brokers and for nodes
+}
+
+func (b brokerPlace) clients() string { return net.JoinHostPort(b.Host, strconv.Itoa(b.Port)) }
+func (b brokerPlace) routes() string  { return net.JoinHostPort(b.Host, strconv.Itoa(b.Port+1)) }
+func (b brokerPlace) nodes() string   { return net.JoinHostPort(b.Host, strconv.Itoa(b.Port+2)) }
+
+// maxReplicas is how many copies of the ledger are kept at most.
+const maxReplicas = 5
+
+// replicas is how many brokers hold the ledger: an odd number, so that a majority is as small as can be.
+func (id identity) replicas() int {
+	n := min(max(len(id.Brokers), 1), maxReplicas)
+	return n - (n+1)%2
+}
+
+// addresses gives one address of every broker.
+func (id identity) addresses(of func(brokerPlace) string) []string {
+	out := make([]string, len(id.Brokers))
+	for i, b := range id.Brokers {
+		out[i] = of(b)
+	}
+	return out
 }
 
 // load reads a cluster's identity; fs.ErrNotExist if it has none yet.
@@ -50,6 +86,9 @@ func (l *location) adopt(wish identity, given func(flag string) bool) (identity,
 	}
 	if err != nil {
 		return id, fmt.Errorf("reading the cluster's identity: %w", err)
+	}
+	if len(id.Brokers) > 0 {
+		return id, fmt.Errorf("the cluster in %s is one of several processes: start them with \"wake broker\", \"wake gateway\" and so on, or choose another --data-dir", l.dir)
 	}
 	for _, f := range []struct{ flag, wish, has string }{{"node-name", wish.Node, id.Node}, {"pod-cidr", wish.PodCIDR, id.PodCIDR}, {"service-cidr", wish.ServiceCIDR, id.ServiceCIDR},
 		{"archive-dir", wish.Archive, id.Archive}, {"trust-dir", wish.Trust, id.Trust}} {

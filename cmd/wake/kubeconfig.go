@@ -32,11 +32,11 @@ is always ten minutes ago. With --user, print one for another person: what they 
   wake kubeconfig --at -10m --merge ~/.kube/config && kubectl --context wake@-10m get pods`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := os.Stat(place.kubeconfig()); err != nil {
+			if _, err := os.Stat(place.credentials()); err != nil {
 				return place.notRunning()
 			}
 			if at == "" && merge == "" && user == "" {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), place.kubeconfig())
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), place.credentials())
 				return err
 			}
 			config, err := place.kubeconfigFor(user, groups)
@@ -55,9 +55,9 @@ is always ten minutes ago. With --user, print one for another person: what they 
 
 // kubeconfigFor returns the cluster's kubeconfig, for another person if user isn't empty.
 func (l *location) kubeconfigFor(user string, groups []string) (*clientcmdapi.Config, error) {
-	config, err := clientcmd.LoadFromFile(l.kubeconfig())
+	config, err := clientcmd.LoadFromFile(l.credentials())
 	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig %s: %w", l.kubeconfig(), err)
+		return nil, fmt.Errorf("reading the kubeconfig %s: %w", l.credentials(), err)
 	}
 	if user == "" {
 		if len(groups) > 0 {

@@ -27,10 +27,10 @@ func kubectlCommand(place *location) *cobra.Command {
 
 // runKubectl runs kubectl in this process. headers go with every request. kubectl prints its own errors and exits by itself.
 func runKubectl(ctx context.Context, place *location, args []string, headers http.Header) error {
-	if _, err := os.Stat(place.kubeconfig()); err != nil && needsCluster(args) {
+	if _, err := os.Stat(place.credentials()); err != nil && needsCluster(args) {
 		return place.notRunning()
 	}
-	if err := os.Setenv("KUBECONFIG", place.kubeconfig()); err != nil {
+	if err := os.Setenv("KUBECONFIG", place.credentials()); err != nil {
 		return err
 	}
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}

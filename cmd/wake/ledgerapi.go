@@ -40,16 +40,16 @@ type ledgerClient struct {
 }
 
 func (l *location) ledgerClient() (*ledgerClient, error) {
-	if _, err := l.process(); err != nil {
+	if _, err := l.serving(); err != nil {
 		return nil, err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", l.kubeconfig())
+	config, err := clientcmd.BuildConfigFromFlags("", l.credentials())
 	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig %s: %w", l.kubeconfig(), err)
+		return nil, fmt.Errorf("reading the kubeconfig %s: %w", l.credentials(), err)
 	}
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, fmt.Errorf("the kubeconfig %s: %w", l.kubeconfig(), err)
+		return nil, fmt.Errorf("the kubeconfig %s: %w", l.credentials(), err)
 	}
 	return &ledgerClient{base: strings.TrimSuffix(config.Host, "/") + ledgerPath, http: client}, nil
 }

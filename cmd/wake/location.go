@@ -31,15 +31,16 @@ func defaultDataDir() string {
 	return "wake-data"
 }
 
-func (l *location) kubeconfig() string    { return filepath.Join(l.dir, "kubeconfig") }
-func (l *location) pki() string           { return filepath.Join(l.dir, "pki") }
-func (l *location) broker() string        { return filepath.Join(l.dir, "ledger") }
-func (l *location) pods() string          { return filepath.Join(l.dir, "pods") }
-func (l *location) checkpointKey() string { return filepath.Join(l.dir, "pki", "checkpoints.key") }
-func (l *location) secretKey() string     { return filepath.Join(l.dir, "pki", "secrets.key") }
-func (l *location) identity() string      { return filepath.Join(l.dir, "cluster.json") }
-func (l *location) runFile() string       { return filepath.Join(l.dir, "running.json") }
-func (l *location) logFile() string       { return filepath.Join(l.dir, "wake.log") }
+func (l *location) kubeconfig() string          { return filepath.Join(l.dir, "kubeconfig") }
+func (l *location) pki() string                 { return filepath.Join(l.dir, "pki") }
+func (l *location) broker() string              { return filepath.Join(l.dir, "ledger") }
+func (l *location) brokerOf(name string) string { return filepath.Join(l.dir, "brokers", name) }
+func (l *location) pods() string                { return filepath.Join(l.dir, "pods") }
+func (l *location) checkpointKey() string       { return filepath.Join(l.dir, "pki", "checkpoints.key") }
+func (l *location) secretKey() string           { return filepath.Join(l.dir, "pki", "secrets.key") }
+func (l *location) identity() string            { return filepath.Join(l.dir, "cluster.json") }
+func (l *location) runFile() string             { return filepath.Join(l.dir, "running.json") }
+func (l *location) logFile() string             { return filepath.Join(l.dir, "wake.log") }
 
 // archive is where a cluster's archive is.
 func (l *location) archive(id identity) string {

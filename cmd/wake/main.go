@@ -62,7 +62,8 @@ func rootCommand() *cobra.Command {
 	}
 	place := &location{}
 	root.PersistentFlags().StringVar(&place.dir, "data-dir", defaultDataDir(), "where the cluster keeps its ledger, keys and kubeconfig (environment: WAKE_DATA_DIR)")
-	root.AddGroup(&cobra.Group{ID: "cluster", Title: "The cluster:"}, &cobra.Group{ID: "use", Title: "Using it:"}, &cobra.Group{ID: "memory", Title: "What it remembers:"})
+	root.AddGroup(&cobra.Group{ID: "cluster", Title: "The cluster:"}, &cobra.Group{ID: "plane", Title: "A control plane of several processes:"},
+		&cobra.Group{ID: "use", Title: "Using it:"}, &cobra.Group{ID: "memory", Title: "What it remembers:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
@@ -70,6 +71,7 @@ func rootCommand() *cobra.Command {
 		}
 	}
 	add("cluster", upCommand(place), downCommand(place), statusCommand(place), agentCommand(place), tokenCommand(place))
+	add("plane", initCommand(place), brokerCommand(place), gatewayCommand(place), servicesCommand(place), feedCommand(place), keeperCommand(place))
 	add("use", kubectlCommand(place), kubeconfigCommand(place))
 	add("memory", exportCommand(place), replayCommand(place), askCommand(place), verifyCommand(place), logCommand(place), diffCommand(place), blameCommand(place), whyCommand(place), impactCommand(place), atCommand(place), restoreCommand(place))
 	root.AddCommand(docsCommand())

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,16 +34,18 @@ const (
 // member is what a machine keeps of its membership in a cluster, in one file, written whole. Without a certificate it has not heard the answer yet, and asks
 // again with the same key.
 type member struct {
-	Server      string `json:"server"`    // the gateway, https://host:port
-	Authority   string `json:"authority"` // fingerprint
-	Node        string `json:"node"`
-	Token       string `json:"token"` // the ID of that with which it joined
-	Key         string `json:"key"`
-	Certificate string `json:"certificate,omitempty"`
-	Cluster     string `json:"cluster,omitempty"`
-	Broker      string `json:"broker,omitempty"`
-	ServiceCIDR string `json:"serviceCIDR,omitempty"`
-	PodCIDR     string `json:"podCIDR,omitempty"`
+	Server      string   `json:"server"`    // the gateway, https://host:port
+	Authority   string   `json:"authority"` // fingerprint
+	Node        string   `json:"node"`
+	Token       string   `json:"token"` // the ID of that with which it joined
+	Key         string   `json:"key"`
+	Certificate string   `json:"certificate,omitempty"`
+	Cluster     string   `json:"cluster,omitempty"`
+	Broker      string   `json:"broker,omitempty"`
+	Brokers     []string `json:"brokers,omitempty"` // all of them, if there are several
+	Servers     []string `json:"servers,omitempty"` // the cluster's gateways, if there are several
+	ServiceCIDR string   `json:"serviceCIDR,omitempty"`
+	PodCIDR     string   `json:"podCIDR,omitempty"`
 }
 
 // membership is a member that is renewed in time. It may be used by many goroutines.
@@ -134,17 +137,37 @@ func (m *membership) join(ctx context.Context, wish member, token joining.Token)
 	if err != nil {
 		return fmt.Errorf("joining the cluster at %s as node %s: %w", wish.Server, wish.Node, err)
 	}
-	wish.Certificate, wish.Cluster, wish.Broker, wish.ServiceCIDR = answer.Certificate, answer.Cluster, answer.Broker, answer.ServiceCIDR
+	wish.Cluster, wish.ServiceCIDR = answer.Cluster, answer.ServiceCIDR
+	wish.take(answer)
 	return m.save(wish)
 }
 
-// ask asks a member's gateway, and nobody else, for a certificate.
+// take takes over what may change of a membership.
+func (as *member) take(answer joining.Answer) {
+	as.Certificate, as.Broker, as.Brokers, as.Servers = answer.Certificate, answer.Broker, answer.Brokers, answer.Servers
+}
+
+// ask asks a member's gateway, and nobody else, for a certificate. Where there are several gateways, the next one is asked if one can't be reached.
 func ask(ctx context.Context, as member, own *tls.Certificate, path string, request joining.Request) (answer joining.Answer, err error) {
 	content, err := json.Marshal(request)
 	if err != nil {
 		return answer, err
 	}
-	config := pki.Pinned(as.Authority, pki.GatewayHost)
+	servers := append([]string{as.Server}, slices.DeleteFunc(slices.Clone(as.Servers), func(other string) bool { return other == as.Server })...)
+	var failed error
+	for _, server := range servers {
+		answer, reached, err := askOne(ctx, server, as.Authority, own, path, content)
+		if reached {
+			return answer, err
+		}
+		failed = errors.Join(failed, err)
+	}
+	return answer, failed
+}
+
+// askOne asks one gateway. reached is false if another may do better.
+func askOne(ctx context.Context, server, authority string, own *tls.Certificate, path string, content []byte) (answer joining.Answer, reached bool, err error) {
+	config := pki.Pinned(authority, pki.GatewayHost)
 	if own != nil {
 		config.Certificates = []tls.Certificate{*own}
 	}
@@ -152,46 +175,65 @@ func ask(ctx context.Context, as member, own *tls.Certificate, path string, requ
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, joinWithin)
 	defer cancel()
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(as.Server, "/")+path, bytes.NewReader(content))
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(server, "/")+path, bytes.NewReader(content))
 	if err != nil {
-		return answer, err
+		return answer, true, err
 	}
 	post.Header.Set("Content-Type", "application/json")
 	response, err := (&http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(post)
 	if err != nil {
-		return answer, err
+		return answer, false, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil {
-		return answer, err
+		return answer, false, err
 	}
 	if response.StatusCode != http.StatusOK {
 		if err := refusal(body); err != nil {
-			return answer, err
+			return answer, response.StatusCode < http.StatusInternalServerError, err
 		}
-		return answer, fmt.Errorf("it answered %s: is it a cluster that was started with --nodes-listen?", response.Status)
+		return answer, true, fmt.Errorf("it answered %s: is it a cluster that was started with --nodes-listen?", response.Status)
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return answer, fmt.Errorf("its answer: %w", err)
+		return answer, true, fmt.Errorf("its answer: %w", err)
 	}
-	return answer, nil
+	return answer, true, nil
 }
 
-// brokerAddress is where the node's broker is: if it doesn't say at which host, at the gateway's.
-func (as *member) brokerAddress() (string, error) {
-	host, port, err := net.SplitHostPort(as.Broker)
-	if err != nil {
-		return "", fmt.Errorf("the broker's address %q: %w", as.Broker, err)
+// brokerAddresses is where the node's brokers are: one that doesn't say at which host is at the gateway's.
+func (as *member) brokerAddresses() ([]string, error) {
+	all := as.Brokers
+	if len(all) == 0 {
+		all = []string{as.Broker}
 	}
-	if host == "" {
-		server, err := url.Parse(as.Server)
+	out := make([]string, len(all))
+	for i, address := range all {
+		host, port, err := net.SplitHostPort(address)
 		if err != nil {
-			return "", fmt.Errorf("the server's address: %w", err)
+			return nil, fmt.Errorf("the broker's address %q: %w", address, err)
 		}
-		host = server.Hostname()
+		if host == "" {
+			server, err := url.Parse(as.Server)
+			if err != nil {
+				return nil, fmt.Errorf("the server's address: %w", err)
+			}
+			host = server.Hostname()
+		}
+		out[i] = net.JoinHostPort(host, port)
 	}
-	return net.JoinHostPort(host, port), nil
+	return out, nil
+}
+
+// brokers is where the node's brokers are, now.
+func (m *membership) brokers() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all, err := m.now.brokerAddresses()
+	if err != nil { // it was looked at before, and a renewal that brings nonsense changes nothing
+		return nil
+	}
+	return all
 }
 
 // brokerTLS is how the node connects to its broker, now.
@@ -239,7 +281,8 @@ func (m *membership) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next.Key, next.Certificate, next.Broker = string(key), answer.Certificate, answer.Broker
+	next.Key = string(key)
+	next.take(answer)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.save(next); err != nil {

@@ -29,12 +29,16 @@ func statusCommand(place *location) *cobra.Command {
 		Short: "Show how the cluster is doing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := place.process()
+			r, err := place.serving()
 			if err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "Cluster   running since %s (%s), process %d, data in %s\n", r.Started.Local().Format("2006-01-02 15:04:05"), time.Since(r.Started).Round(time.Second), r.PID, place.dir)
+			if r.PID == 0 {
+				fmt.Fprintf(out, "Cluster   as %s says\n", place.credentials())
+			} else {
+				fmt.Fprintf(out, "Cluster   running since %s (%s), process %d, data in %s\n", r.Started.Local().Format("2006-01-02 15:04:05"), time.Since(r.Started).Round(time.Second), r.PID, place.dir)
+			}
 			fmt.Fprintf(out, "API       %s\n", r.URL)
 			if err := printLedger(cmd.Context(), out, place); err != nil {
 				return err
@@ -53,7 +57,11 @@ func printLedger(ctx context.Context, out io.Writer, place *location) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "Ledger    revision %d, %s on disk\n", s.Revision, units.BytesSize(float64(diskUse(place.broker()))))
+	fmt.Fprintf(out, "Ledger    revision %d", s.Revision)
+	if size := diskUse(place.broker()); size > 0 { // of a cluster in another process, or elsewhere, it isn't known
+		fmt.Fprintf(out, ", %s on disk", units.BytesSize(float64(size)))
+	}
+	fmt.Fprintln(out)
 	if s.Failing != "" {
 		fmt.Fprintf(out, "          FAILING: %s\n", s.Failing)
 	}
@@ -133,9 +141,9 @@ func diskUse(dir string) (total int64) {
 }
 
 func printObjects(ctx context.Context, out io.Writer, place *location) error {
-	config, err := clientcmd.BuildConfigFromFlags("", place.kubeconfig())
+	config, err := clientcmd.BuildConfigFromFlags("", place.credentials())
 	if err != nil {
-		return fmt.Errorf("reading the kubeconfig %s: %w", place.kubeconfig(), err)
+		return fmt.Errorf("reading the kubeconfig %s: %w", place.credentials(), err)
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {

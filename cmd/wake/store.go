@@ -25,16 +25,13 @@ type retention struct {
 
 // storeOptions say how a cluster's ledger is kept.
 type storeOptions struct {
-	identity   identity
-	deciders   map[string]string // how they are set up, for the archive
-	syncAlways bool
-	retention  retention
-	log        *slog.Logger
+	identity  identity
+	deciders  map[string]string // how they are set up, for the archive
+	retention retention
 }
 
-// store is a cluster's ledger in its files: the broker with the stream, and the archive. Secrets in it are sealed.
+// store is a cluster's ledger as it is kept: the stream at the brokers, and the archive. Secrets in it are sealed.
 type store struct {
-	broker   *broker.Broker
 	stream   *jetstream.Ledger
 	archive  *archive.Archive
 	archived *archive.Ledger // stream and archive as one
@@ -43,20 +40,26 @@ type store struct {
 	closers  []func() error
 }
 
-// openStore opens a cluster's ledger, which the caller closes even after an error.
-func openStore(ctx context.Context, place *location, o storeOptions) (*store, error) {
-	s := &store{}
-	var err error
-	if s.broker, err = broker.Start(broker.Config{Dir: place.broker(), SyncAlways: o.syncAlways, Log: o.log}); err != nil {
-		return s, err
+// openStopped opens the ledger of a cluster on one machine that doesn't run. The caller closes it even after an error.
+func openStopped(ctx context.Context, place *location, id identity) (*store, error) {
+	b, err := broker.Start(broker.Config{Dir: place.broker(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return &store{}, err
 	}
-	s.closers = append(s.closers, s.broker.Close)
-	conn, err := s.broker.Ledger()
+	s, err := openStore(ctx, place, b, storeOptions{identity: id})
+	s.closers = append([]func() error{b.Close}, s.closers...)
+	return s, err
+}
+
+// openStore opens a cluster's ledger over link. The caller closes it even after an error.
+func openStore(ctx context.Context, place *location, link broker.Link, o storeOptions) (*store, error) {
+	s := &store{}
+	conn, err := link.Ledger()
 	if err != nil {
 		return s, err
 	}
 	s.closers = append(s.closers, func() error { conn.Close(); return nil })
-	if s.stream, err = jetstream.Open(ctx, conn, jetstream.Config{}); err != nil {
+	if s.stream, err = jetstream.Open(ctx, conn, jetstream.Config{Replicas: o.identity.replicas()}); err != nil {
 		return s, err
 	}
 	s.closers = append(s.closers, s.stream.Close)

@@ -32,12 +32,12 @@ func tokenCommand(place *location) *cobra.Command {
 
 // tokens opens where tokens are kept.
 func (l *location) tokens() (typedcorev1.SecretInterface, *rest.Config, error) {
-	if _, err := l.process(); err != nil {
+	if _, err := l.serving(); err != nil {
 		return nil, nil, err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", l.kubeconfig())
+	config, err := clientcmd.BuildConfigFromFlags("", l.credentials())
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the kubeconfig %s: %w", l.kubeconfig(), err)
+		return nil, nil, fmt.Errorf("reading the kubeconfig %s: %w", l.credentials(), err)
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {

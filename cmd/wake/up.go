@@ -27,7 +27,6 @@ type upOptions struct {
 
 	retention retention
 	identity  identity
-	services  netip.Prefix
 	level     slog.Level
 }
 
@@ -64,11 +63,7 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it in the background and return when it is ready")
 	f.BoolVar(&o.noAgent, "no-agent", false, "run no containers here: control plane only")
-	f.Uint64Var(&o.retention.keepEvents, "keep-events", 1_000_000, "how many of the newest events stay in the stream; older ones are in the archive alone (0: no limit)")
-	f.DurationVar(&o.retention.keepFor, "keep-for", 0, "how long events stay in the stream (0: no limit)")
-	f.DurationVar(&o.retention.thinAfter, "thin-after", 30*24*time.Hour, "after how long the archive keeps of superseded status only what proves it (0: never)")
-	f.IntVar(&o.retention.segmentEvents, "segment-events", 0, "how many events a segment of the archive holds (0: the default)")
-	f.Lookup("segment-events").Hidden = true // it is there to see the archive at work within minutes
+	o.retention.flags(f)
 	f.StringVar(&o.identity.Archive, "archive-dir", "", "where the archive is (default: archive in the data directory)")
 	f.StringVar(&o.identity.Trust, "trust-dir", "", "where the hash chain and the signed checkpoints are, apart from the data (default: beside the data directory, ending in .trust)")
 	f.BoolVar(&o.syncAlways, "sync-always", false, "acknowledge a write only when it is on the disk (slower; without it, a crash of the operating system can cost the last second)")
@@ -117,9 +112,6 @@ func up(ctx context.Context, cmd *cobra.Command, place *location, o *upOptions) 
 	}
 	if o.identity, err = place.adopt(o.identity, cmd.Flags().Changed); err != nil {
 		return err
-	}
-	if o.services, err = netip.ParsePrefix(o.identity.ServiceCIDR); err != nil {
-		return fmt.Errorf("%s: %w", place.identity(), err)
 	}
 	cluster, err := openCluster(ctx, place, o, log)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -150,7 +149,7 @@ func (v *verification) incomplete() bool {
 
 // prove compares the record with what was witnessed of it.
 func (o *verifyOptions) prove(ctx context.Context, place *location, v *verification) (err error) {
-	_, stopped := place.process()
+	_, stopped := place.serving()
 	switch {
 	case o.file != "":
 		err = o.proveFile(ctx, place, v)
@@ -161,7 +160,7 @@ func (o *verifyOptions) prove(ctx context.Context, place *location, v *verificat
 		if loadErr != nil {
 			return stopped
 		}
-		s, openErr := openStore(ctx, place, storeOptions{identity: id, log: slog.New(slog.DiscardHandler)})
+		s, openErr := openStopped(ctx, place, id)
 		if err = openErr; err == nil {
 			v.Proofs, err = proveStore(ctx, s, place.trust(id), place.checkpointKey(), o.marks)
 		}
@@ -261,7 +260,7 @@ func (o *verifyOptions) redecide(ctx context.Context, cmd *cobra.Command, place 
 
 // askLive asks the running cluster what it takes for its state.
 func (o *verifyOptions) askLive(ctx context.Context, place *location, v *verification) (err error) {
-	if _, err := place.process(); err != nil {
+	if _, err := place.serving(); err != nil {
 		return nil // a stopped cluster has no view
 	}
 	client, err := place.ledgerClient()
@@ -291,7 +290,7 @@ func progressLine(cmd *cobra.Command) func(verify.Progress) {
 // acceptBreak lets a new chain begin after a break that a person can explain.
 func acceptBreak(cmd *cobra.Command, place *location, reason string) error {
 	ctx := cmd.Context()
-	if _, stopped := place.process(); stopped != nil {
+	if _, stopped := place.serving(); stopped != nil {
 		return fmt.Errorf("a break is accepted while the cluster runs: %w", stopped)
 	}
 	client, err := place.ledgerClient()

@@ -52,7 +52,7 @@ func openBase(ctx context.Context, place *location, file, moment string) (_ *wha
 
 // newest returns the newest revision of the running cluster as a moment; empty for a stopped one.
 func (l *location) newest(ctx context.Context) (string, error) {
-	if _, err := l.process(); err != nil {
+	if _, err := l.serving(); err != nil {
 		return "", nil
 	}
 	client, err := l.ledgerClient()

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,10 @@ const (
 	memoryStore = 64 << 20
 	// fileStore keeps JetStream from deriving a limit from the free space at start: the disk itself is the limit (see watch.go).
 	fileStore = 1 << 50
+	tlsWithin = 5 * time.Second
+	// A peer or client that is silent for so many pings is gone.
+	serverPings       = 2 * time.Second
+	serverPingsMissed = 2
 )
 
 // Config says how a broker runs. Dir must be set.
@@ -47,8 +52,9 @@ type Config struct {
 	Dir          string        // holds everything; created if missing
 	SyncAlways   bool          // fsync before an append is acknowledged
 	SyncInterval time.Duration // else fsync this often; 1 s if 0
-	Listen       string        // "host:port" for TCP clients, port 0 for any; nothing listens if empty
-	Users        []User        // who may connect over TCP
+	Listen       string        // "host:port" for clients, port 0 for any; nothing listens if empty
+	TLS          *tls.Config   // of Listen. It lets in who belongs to the control plane and nobody else; the name that a client gives is the account that it wants
+	Users        []User        // who may connect without it, by password
 	Cluster      *Cluster      // nil for a broker on its own
 	Log          *slog.Logger  // warnings and errors of the server; slog.Default() if nil
 }
@@ -56,9 +62,10 @@ type Config struct {
 // Cluster makes a broker one of several that hold replicas.
 type Cluster struct {
 	Name   string
-	Server string   // this broker's name, unique in the cluster
-	Listen string   // "host:port" for the other brokers
-	Peers  []string // their "host:port"
+	Server string      // this broker's name, unique in the cluster
+	Listen string      // "host:port" for the other brokers
+	Peers  []string    // their "host:port"
+	TLS    *tls.Config // between them, for both ends; nil is none
 }
 
 // Broker is a running server. It may be used by many goroutines.
@@ -137,7 +144,8 @@ func (b *Broker) options() (*server.Options, error) {
 		ServerName: "wake", DontListen: true, NoSigs: true, NoSystemAccount: false, DisableJetStreamBanner: true,
 		JetStream: true, StoreDir: b.config.Dir, JetStreamMaxMemory: memoryStore, JetStreamMaxStore: fileStore,
 		SyncAlways: b.config.SyncAlways, SyncInterval: cmp.Or(b.config.SyncInterval, defaultSync),
-		MaxPayload:      MaxMessageBytes,
+		MaxPayload:   MaxMessageBytes,
+		PingInterval: serverPings, MaxPingsOut: serverPingsMissed,
 		JetStreamLimits: server.JSLimitOpts{MaxBatchInflightPerStream: maxBatches, MaxBatchInflightTotal: maxBatches},
 	}
 	for _, name := range accountNames {
@@ -149,6 +157,9 @@ func (b *Broker) options() (*server.Options, error) {
 			return nil, err
 		}
 		opts.DontListen, opts.Host, opts.Port = false, host, port
+		if b.config.TLS != nil {
+			opts.TLSConfig, opts.TLSTimeout, opts.TLSHandshakeFirst = b.config.TLS, tlsWithin.Seconds(), true
+		}
 	}
 	return opts, b.clusterOptions(opts)
 }
@@ -163,7 +174,11 @@ func (b *Broker) clusterOptions(opts *server.Options) error {
 		return err
 	}
 	opts.ServerName = c.Server
-	opts.Cluster = server.ClusterOpts{Name: c.Name, Host: host, Port: port}
+	// What brokers know of each other's addresses is not for clients: those have been told the ones that they can reach.
+	opts.Cluster = server.ClusterOpts{Name: c.Name, Host: host, Port: port, NoAdvertise: true, PingInterval: serverPings, MaxPingsOut: serverPingsMissed}
+	if c.TLS != nil {
+		opts.Cluster.TLSConfig, opts.Cluster.TLSTimeout = c.TLS, tlsWithin.Seconds()
+	}
 	for _, peer := range c.Peers {
 		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: peer})
 	}

@@ -15,7 +15,7 @@ type User struct {
 	Publish, Subscribe      []string
 }
 
-// door lets clients in by name and password, each into its account. The server's own list of users would have it complain of plain passwords,
+// door lets clients in by name and password, each into its account, and those over TLS by what they have shown there. The server's own list of users would have it complain of plain passwords,
 // which are never written down here.
 type door struct {
 	users  map[string]User
@@ -37,6 +37,9 @@ func newDoor(users []User) (*door, error) {
 // Check implements server.Authentication.
 func (d *door) Check(client server.ClientAuthentication) bool {
 	given := client.GetOpts()
+	if client.GetTLSConnectionState() != nil {
+		return d.admit(client, User{Account: given.Username, Name: given.Username}) // it has shown its certificate
+	}
 	user, ok := d.users[given.Username]
 	if !ok {
 		var guest any
@@ -45,6 +48,14 @@ func (d *door) Check(client server.ClientAuthentication) bool {
 		}
 	}
 	if !ok || subtle.ConstantTimeCompare([]byte(user.Password), []byte(given.Password)) != 1 {
+		return false
+	}
+	return d.admit(client, user)
+}
+
+// admit lets a client into its account, if that is one of a broker's.
+func (d *door) admit(client server.ClientAuthentication, user User) bool {
+	if !slices.Contains(accountNames, user.Account) {
 		return false
 	}
 	account, err := d.server.LookupAccount(user.Account)

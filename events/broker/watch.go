@@ -78,7 +78,7 @@ func (b *Broker) watch() {
 func (b *Broker) outlast(cause error) bool {
 	failing := b.describe(cause)
 	b.setFailing(failing)
-	stop, err := b.refuse(failing)
+	stop, err := b.standBy(failing)
 	if err != nil {
 		b.config.Log.Error("appends can't be refused, they time out instead", "error", err)
 	}
@@ -114,6 +114,20 @@ func (b *Broker) setFailing(err error) {
 	b.failing = err
 }
 
+// standBy has a broker that can't write do the least harm. One of several leaves the others to do the work; one on its own refuses appends.
+func (b *Broker) standBy(failing error) (stop func(), _ error) {
+	if b.config.Cluster == nil {
+		return b.refuse(failing)
+	}
+	b.config.Log.Error("this broker stops until it can write again; the others go on", "error", failing)
+	b.mu.Lock()
+	s := b.server
+	b.mu.Unlock()
+	s.Shutdown()
+	s.WaitForShutdown()
+	return func() {}, nil
+}
+
 // refuse answers appends with err. The function that it returns ends that and may be called again.
 func (b *Broker) refuse(err error) (stop func(), _ error) {
 	type apiError struct {
@@ -147,7 +161,7 @@ func (b *Broker) restart() error {
 	if b.closed {
 		return nil
 	}
-	b.server.Shutdown()
+	b.server.Shutdown() // which may be done already
 	b.server.WaitForShutdown()
 	s, err := b.startServer()
 	if err != nil {

@@ -13,8 +13,13 @@ import (
 )
 
 const (
-	answerWithin   = 5 * time.Second
-	retryEvery     = 500 * time.Millisecond
+	answerWithin = 5 * time.Second
+	// beatWithin and sliceWithin are shorter: where one feed ends, another answers soon.
+	beatWithin  = time.Second
+	sliceWithin = 2 * time.Second
+	retryEvery  = 500 * time.Millisecond
+	// resyncEvery is how often, at most, a full slice is asked for because another feed speaks: two may for a moment.
+	resyncEvery    = time.Second
 	sliceBacklog   = 4096
 	logChunkBytes  = 32 << 10
 	headerEnd      = "Wake-End"
@@ -60,6 +65,7 @@ func (c *Client) chain(ctx context.Context, live <-chan *nats.Msg, out chan<- Sl
 			wait(ctx, retryEvery)
 			continue
 		}
+		began := time.Now()
 		for next := full; ; {
 			select {
 			case out <- next:
@@ -70,25 +76,36 @@ func (c *Client) chain(ctx context.Context, live <-chan *nats.Msg, out chan<- Sl
 			c.known = Beat{Epoch: next.Epoch, Revision: next.Revision}
 			c.mu.Unlock()
 			var unbroken bool
-			if next, unbroken = c.following(ctx, next, live); !unbroken {
+			if next, unbroken = c.following(ctx, next, began, live); !unbroken {
 				break
 			}
 		}
 	}
 }
 
-// following returns the slice that continues last, or false when a full one is needed.
-func (c *Client) following(ctx context.Context, last Slice, live <-chan *nats.Msg) (Slice, bool) {
+// following returns the slice that continues last, or false when a full one is needed. Another feed's slices are no part of the chain; that one speaks means that it may
+// have taken over, which asking for a full slice finds out.
+func (c *Client) following(ctx context.Context, last Slice, full time.Time, live <-chan *nats.Msg) (Slice, bool) {
 	var parts []Object
+	var other <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return Slice{}, false
 		case <-c.resync:
 			return Slice{}, false
+		case <-other:
+			return Slice{}, false
 		case msg := <-live:
 			var s Slice
-			if err := json.Unmarshal(msg.Data, &s); err != nil || s.Epoch != last.Epoch || s.Previous > last.Revision {
+			err := json.Unmarshal(msg.Data, &s)
+			if err == nil && s.Epoch != last.Epoch {
+				if other == nil {
+					other = time.After(resyncEvery - time.Since(full))
+				}
+				continue
+			}
+			if err != nil || s.Previous > last.Revision {
 				return Slice{}, false
 			}
 			if s.Revision <= last.Revision {
@@ -115,18 +132,21 @@ func (c *Client) snapshot(ctx context.Context) (Slice, error) {
 	}
 	var full Slice
 	for {
-		part, cancel := context.WithTimeout(ctx, answerWithin)
+		part, cancel := context.WithTimeout(ctx, sliceWithin)
 		msg, err := sub.NextMsgWithContext(part)
 		cancel()
 		if err != nil {
 			return Slice{}, fmt.Errorf("waiting for the full slice of node %s: %w", c.node, err)
 		}
-		objects := full.Objects
-		full = Slice{}
-		if err := json.Unmarshal(msg.Data, &full); err != nil {
+		var next Slice
+		if err := json.Unmarshal(msg.Data, &next); err != nil {
 			return Slice{}, fmt.Errorf("the full slice of node %s: %w", c.node, err)
 		}
-		full.Objects = append(objects, full.Objects...)
+		if full.Epoch != "" && next.Epoch != full.Epoch {
+			continue // two feeds answer: the first that did is taken
+		}
+		next.Objects = append(full.Objects, next.Objects...)
+		full = next
 		if !full.More {
 			return full, nil
 		}
@@ -145,7 +165,7 @@ func (c *Client) ReportNode(ctx context.Context, r NodeReport) (Answer, error) {
 
 func (c *Client) report(ctx context.Context, verb string, report any) (Answer, error) {
 	var a Answer
-	err := c.request(ctx, verb, report, &a)
+	err := c.request(ctx, verb, answerWithin, report, &a)
 	return a, err
 }
 
@@ -155,7 +175,7 @@ func (c *Client) Heartbeat(ctx context.Context) error {
 	before := c.known
 	c.mu.Unlock()
 	var beat Beat
-	if err := c.request(ctx, VerbHeartbeat, struct{}{}, &beat); err != nil {
+	if err := c.request(ctx, VerbHeartbeat, beatWithin, struct{}{}, &beat); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -170,12 +190,12 @@ func (c *Client) Heartbeat(ctx context.Context) error {
 	return nil
 }
 
-func (c *Client) request(ctx context.Context, verb string, question, answer any) error {
+func (c *Client) request(ctx context.Context, verb string, within time.Duration, question, answer any) error {
 	body, err := json.Marshal(question)
 	if err != nil {
 		return fmt.Errorf("encoding a %s message: %w", verb, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	msg, err := c.conn.RequestWithContext(ctx, Subject(c.node, verb), body)
 	if err != nil {

@@ -43,10 +43,12 @@ func (f *feed) Pod(_ context.Context, node string, r PodReport) Answer {
 
 func (f *feed) Node(context.Context, string, NodeReport) Answer { return Answer{} }
 
-func (f *feed) Heartbeat(context.Context, string) Beat {
+func (f *feed) Overhear(string, NodeReport) {}
+
+func (f *feed) Heartbeat(context.Context, string) (Beat, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.beat
+	return f.beat, nil
 }
 
 func (f *feed) set(full Slice, beat Beat) {

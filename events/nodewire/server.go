@@ -14,13 +14,22 @@ import (
 // maxMessageBytes keeps messages under the broker's limit: JSON makes objects a third larger.
 const maxMessageBytes = 512 << 10
 
-// Handler answers what nodes say. Each call is about one node, the one that the broker let speak.
+// ErrNotMine says that another server's handler answers this node.
+var ErrNotMine = errors.New("another feed serves this node")
+
+// Handler answers what nodes say. Each call is about one node, the one that the broker let speak. Where there are several servers, snapshots and heartbeats come to
+// all of them, and all but one of the handlers return ErrNotMine; a report comes to any one.
 type Handler interface {
 	Snapshot(ctx context.Context, node string) (Slice, error)
 	Pod(ctx context.Context, node string, report PodReport) Answer
 	Node(ctx context.Context, node string, report NodeReport) Answer
-	Heartbeat(ctx context.Context, node string) Beat
+	Heartbeat(ctx context.Context, node string) (Beat, error)
+	// Overhear tells what a node reports of itself, whichever server it is that takes the report.
+	Overhear(node string, report NodeReport)
 }
+
+// reporters is the queue group of the servers: one of them gets each report.
+const reporters = "feeds"
 
 // Server is the control plane's end of the line to the nodes. It may be used by many goroutines.
 type Server struct{ conn *nats.Conn }
@@ -48,17 +57,34 @@ func (s *Server) Serve(ctx context.Context, h Handler) error {
 			}
 			return h.Node(ctx, node, r), nil
 		},
-		VerbHeartbeat: func(node string, _ *nats.Msg) (any, error) { return h.Heartbeat(ctx, node), nil },
+		VerbHeartbeat: func(node string, _ *nats.Msg) (any, error) { return h.Heartbeat(ctx, node) },
 	}
 	for verb, handle := range verbs {
-		sub, err := s.conn.Subscribe(AnyNode(verb), func(msg *nats.Msg) { go answer(msg, handle) })
+		group := "" // none: all servers get it
+		if verb == VerbPod || verb == VerbStatus {
+			group = reporters
+		}
+		sub, err := s.conn.QueueSubscribe(AnyNode(verb), group, func(msg *nats.Msg) { go answer(msg, handle) })
 		if err != nil {
 			return fmt.Errorf("listening to the nodes' %s messages: %w", verb, err)
 		}
 		defer func() { _ = sub.Unsubscribe() }()
 	}
+	sub, err := s.conn.Subscribe(AnyNode(VerbStatus), func(msg *nats.Msg) { overhear(msg, h) })
+	if err != nil {
+		return fmt.Errorf("listening to the nodes' reports: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func overhear(msg *nats.Msg, h Handler) {
+	node, err := nodeOf(msg.Subject)
+	var r NodeReport
+	if err == nil && json.Unmarshal(msg.Data, &r) == nil {
+		h.Overhear(node, r)
+	}
 }
 
 func answer(msg *nats.Msg, handle func(node string, msg *nats.Msg) (any, error)) {
@@ -67,6 +93,9 @@ func answer(msg *nats.Msg, handle func(node string, msg *nats.Msg) (any, error))
 		return
 	}
 	reply, err := handle(node, msg)
+	if errors.Is(err, ErrNotMine) {
+		return
+	}
 	if err != nil {
 		reply = Answer{Error: err.Error()}
 	}

@@ -207,3 +207,9 @@ func (l *Ledger) open(e *events.Event) error {
 	e.Payload = plain
 	return nil
 }
+
+// MakeKey makes the key in keyFile, unless there is one.
+func MakeKey(keyFile string) error {
+	_, err := loadKey(keyFile)
+	return err
+}

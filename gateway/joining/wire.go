@@ -18,8 +18,10 @@ type Request struct {
 
 // Answer is all that a node needs to know of the cluster.
 type Answer struct {
-	Certificate string `json:"certificate"` // PEM
-	Cluster     string `json:"cluster"`     // its ID
-	Broker      string `json:"broker"`      // "host:port" for nodes; without a host: that of the gateway
-	ServiceCIDR string `json:"serviceCIDR"`
+	Certificate string   `json:"certificate"`       // PEM
+	Cluster     string   `json:"cluster"`           // its ID
+	Broker      string   `json:"broker"`            // "host:port" for nodes; without a host: that of the gateway
+	Brokers     []string `json:"brokers,omitempty"` // where there are several, all of them
+	Servers     []string `json:"servers,omitempty"` // where there are several gateways, all of them: https://host:port
+	ServiceCIDR string   `json:"serviceCIDR"`
 }

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -53,10 +54,12 @@ func Open(dir string) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the certificate authority in %s can't be read (restore it, or remove it to have a new one made; clients then need new kubeconfigs): %w", path, err)
 	}
-	if err := writeFile(filepath.Join(dir, certificateFile), a.CertificatePEM(), 0o644); err != nil {
-		return nil, err
+	// The directory may be one that can only be read.
+	certificate := filepath.Join(dir, certificateFile)
+	if there, err := os.ReadFile(certificate); err == nil && bytes.Equal(there, a.CertificatePEM()) {
+		return a, nil
 	}
-	return a, nil
+	return a, writeFile(certificate, a.CertificatePEM(), 0o644)
 }
 
 func create(path string) ([]byte, error) {

@@ -36,9 +36,10 @@ func (a *Authority) Client(user string, groups ...string) (Identity, error) {
 
 // Kubeconfig says how to reach a cluster.
 type Kubeconfig struct {
-	Cluster   string // a name of the user's choice; context and cluster are called so
-	Server    string // https://127.0.0.1:6443
-	Authority []byte // the certificate to trust, PEM
+	Cluster   string   // a name of the user's choice; context and cluster are called so
+	Server    string   // https://127.0.0.1:6443
+	Others    []string // the cluster's other gateways; each is a context of its own, <Cluster>-2 and on
+	Authority []byte   // the certificate to trust, PEM
 	Identity  Identity
 }
 
@@ -49,6 +50,11 @@ func (k Kubeconfig) Write(path string) error {
 	config.AuthInfos[k.Identity.User] = &clientcmdapi.AuthInfo{ClientCertificateData: k.Identity.Certificate, ClientKeyData: k.Identity.Key}
 	config.Contexts[k.Cluster] = &clientcmdapi.Context{Cluster: k.Cluster, AuthInfo: k.Identity.User}
 	config.CurrentContext = k.Cluster
+	for i, server := range k.Others {
+		name := fmt.Sprintf("%s-%d", k.Cluster, i+2)
+		config.Clusters[name] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: k.Authority}
+		config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: k.Identity.User}
+	}
 	content, err := clientcmd.Write(*config)
 	if err != nil {
 		return fmt.Errorf("encoding the kubeconfig: %w", err)

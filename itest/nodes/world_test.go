@@ -155,7 +155,8 @@ func (w *world) config(pair tls.Certificate) *tls.Config {
 // dial connects as an agent does.
 func (w *world) dial(name string, pair tls.Certificate) *nats.Conn {
 	w.t.Helper()
-	conn, err := nodewire.Dial(name, w.gate.Addr().String(), func() (*tls.Config, error) { return w.config(pair), nil }, func(error) {})
+	conn, err := nodewire.Dial(name, nodewire.Brokers{Addresses: func() []string { return []string{w.gate.Addr().String()} },
+		TLS: func() (*tls.Config, error) { return w.config(pair), nil }, Tell: func(error) {}})
 	require.NoError(w.t, err)
 	w.t.Cleanup(conn.Close)
 	require.Eventually(w.t, conn.IsConnected, patience, 5*time.Millisecond)

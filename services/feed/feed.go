@@ -27,6 +27,14 @@ type Line interface {
 	Publish(slice nodewire.Slice) error
 }
 
+// Shard says which nodes are this feed's, where there are several. *presence.Group is one.
+type Shard interface {
+	// Owns says that a node is this feed's now.
+	Owns(node string) bool
+	// Moved returns a channel that is closed when some node may have changed hands.
+	Moved() <-chan struct{}
+}
+
 // Config is what a Feed needs.
 type Config struct {
 	View   *events.View
@@ -36,6 +44,10 @@ type Config struct {
 
 	// Registers says that a node may register itself by its first report; others must be in the ledger already. Nil: all may.
 	Registers func(node string) bool
+
+	// Shard is nil if there is no other feed. Connected says that nodes can be heard now; nil: they always can.
+	Shard     Shard
+	Connected func() bool
 
 	Silence time.Duration // after which a node is lost; 0 is DefaultSilence
 	Grace   time.Duration // how long after its own start the Feed waits before it calls nodes lost; 0 is DefaultGrace
@@ -73,6 +85,9 @@ func (f *Feed) Run(ctx context.Context) error {
 	group.Go(func() error { return f.Line.Serve(inner, f) })
 	group.Go(func() error { return f.follow(inner, cursor) })
 	group.Go(func() error { return f.judgeNodes(inner) })
+	if f.Shard != nil {
+		group.Go(func() error { return f.changeHands(inner) })
+	}
 	err := group.Wait()
 	if ctx.Err() == nil {
 		return fmt.Errorf("the node feed stops: %w", err)
@@ -105,13 +120,16 @@ func (f *Feed) follow(ctx context.Context, cursor *events.Cursor) error {
 	}
 }
 
-// Heartbeat notes that a node lives.
-func (f *Feed) Heartbeat(_ context.Context, node string) nodewire.Beat {
+// Heartbeat notes that a node lives, whoever's it is.
+func (f *Feed) Heartbeat(_ context.Context, node string) (nodewire.Beat, error) {
 	f.pulse.heard(node, time.Now())
+	if !f.owns(node) {
+		return nodewire.Beat{}, nodewire.ErrNotMine
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if a := f.nodes[node]; a != nil {
-		return nodewire.Beat{Epoch: f.epoch, Revision: a.revision}
+		return nodewire.Beat{Epoch: f.epoch, Revision: a.revision}, nil
 	}
-	return nodewire.Beat{} // no epoch is the node's own: it asks for a full slice
+	return nodewire.Beat{}, nil // no epoch is the node's own: it asks for a full slice
 }

@@ -22,7 +22,9 @@ var lostConditions = []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMem
 // pulse remembers when nodes were heard, on the process's own monotonic clock.
 type pulse struct {
 	mu       sync.Mutex
-	since    time.Time // when listening began
+	since    time.Time            // when listening began
+	deaf     time.Time            // until when nobody could be heard, last
+	taken    map[string]time.Time // when nodes were taken over from another feed
 	heardAt  map[string]time.Time
 	reported map[string]corev1.NodeStatus
 }
@@ -31,7 +33,7 @@ type pulse struct {
 func (p *pulse) begin(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.since, p.heardAt = now, map[string]time.Time{}
+	p.since, p.heardAt, p.taken = now, map[string]time.Time{}, map[string]time.Time{}
 	if p.reported == nil {
 		p.reported = map[string]corev1.NodeStatus{}
 	}
@@ -55,7 +57,21 @@ func (p *pulse) judge(node string, now time.Time, silence, grace time.Duration) 
 	defer p.mu.Unlock()
 	at, ever := p.heardAt[node]
 	heard = ever && now.Sub(at) <= silence
-	return heard, !heard && now.Sub(p.since) > grace
+	return heard, !heard && now.Sub(p.since) > grace && now.Sub(p.deaf) > silence && now.Sub(p.taken[node]) > silence
+}
+
+// couldNotHear says that nobody can be heard now: that says nothing of them.
+func (p *pulse) couldNotHear(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deaf = now
+}
+
+// takeOver begins a node's silence anew.
+func (p *pulse) takeOver(node string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.taken[node] = now
 }
 
 // lastReport is what a node last said of itself, if this feed heard it.
@@ -80,8 +96,11 @@ func (f *Feed) judgeNodes(ctx context.Context) error {
 			if now.Sub(last) > f.Silence/2 {
 				f.pulse.begin(now) // it was this process that was away
 			}
-			last = now
+			if f.Connected != nil && !f.Connected() {
+				f.pulse.couldNotHear(now)
+			}
 			f.judgeAll(ctx, now)
+			last = time.Now() // writing may take long while the ledger changes its leader
 		}
 	}
 }
@@ -93,7 +112,7 @@ func (f *Feed) judgeAll(ctx context.Context, now time.Time) {
 	state := f.View.State()
 	var proposals []events.Proposal
 	for o := range state.All(events.GroupResource{Resource: "nodes"}, "") {
-		if o.Meta().GetLabels()[events.AgentLabel] != "true" {
+		if o.Meta().GetLabels()[events.AgentLabel] != "true" || !f.owns(o.Ref.Name) {
 			continue
 		}
 		heard, silent := f.pulse.judge(o.Ref.Name, now, f.Silence, f.Grace)

@@ -184,7 +184,8 @@ func TestSilence(t *testing.T) {
 		beat := func(d time.Duration) {
 			for range d / nodewire.HeartbeatEvery {
 				time.Sleep(nodewire.HeartbeatEvery)
-				w.feed.Heartbeat(t.Context(), "n1")
+				_, err := w.feed.Heartbeat(t.Context(), "n1")
+				require.NoError(t, err)
 			}
 		}
 		beat(time.Minute)
@@ -192,7 +193,9 @@ func TestSilence(t *testing.T) {
 		time.Sleep(DefaultSilence + 2*time.Second)
 		require.Equal(t, corev1.ConditionUnknown, ready())
 		require.Equal(t, NodeLost, w.get(n1).Newest().Type)
-		require.Equal(t, nodewire.Beat{}, w.feed.Heartbeat(t.Context(), "n1"), "it must ask for a full slice")
+		answer, err := w.feed.Heartbeat(t.Context(), "n1")
+		require.NoError(t, err)
+		require.Equal(t, nodewire.Beat{}, answer, "it must ask for a full slice")
 		beat(2 * time.Second)
 		require.Equal(t, corev1.ConditionTrue, ready())
 		require.Equal(t, NodeReady, w.get(n1).Newest().Type)

@@ -46,6 +46,9 @@ type account struct {
 
 // Snapshot gives a node all that it is entitled to; from then on it is sent what changes.
 func (f *Feed) Snapshot(_ context.Context, node string) (nodewire.Slice, error) {
+	if !f.owns(node) {
+		return nodewire.Slice{}, nodewire.ErrNotMine
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.forget(node)
