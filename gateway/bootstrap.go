@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -31,9 +32,9 @@ const kubernetesService = "kubernetes"
 
 // BootstrapConfig is what a cluster begins with.
 type BootstrapConfig struct {
-	API         netip.AddrPort // where the API is served
-	ServiceCIDR netip.Prefix   // its first address becomes that of the service "kubernetes"
-	Shared      bool           // there are other gateways: KeepEndpoints writes the endpoints of all
+	API          netip.AddrPort // where the API is served
+	ServiceCIDRs []netip.Prefix // addresses of services; the first address of the first one becomes that of the service "kubernetes"
+	Shared       bool           // there are other gateways: KeepEndpoints writes the endpoints of all
 }
 
 // Bootstrap writes what every cluster begins with, as far as it isn't there: the namespaces, and the service "kubernetes" with its endpoints, which
@@ -123,7 +124,7 @@ func ensure(state *events.State, obj runtime.Object, now time.Time) (none events
 	if !ok {
 		return none, fmt.Errorf("%s is of no kind that is stored", ref)
 	}
-	write := &schemas.Write{Namespace: ref.Namespace, Name: ref.Name, Now: now}
+	write := &schemas.Write{Namespace: ref.Namespace, Name: ref.Name, Now: now, ServiceFamilies: state.ServiceFamilies()}
 	o, exists := state.Get(ref)
 	if !exists {
 		created, _, err := kind.PrepareCreate(write, obj)
@@ -156,22 +157,31 @@ func withVersion(obj runtime.Object, o *events.Object) runtime.Object {
 }
 
 func (c BootstrapConfig) objects() []runtime.Object {
-	objects := make([]runtime.Object, 0, 7)
+	objects := make([]runtime.Object, 0, 8)
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
-	if !c.ServiceCIDR.IsValid() {
+	if len(c.ServiceCIDRs) == 0 {
 		return objects
 	}
-	objects = append(objects, c.service())
+	objects = append(objects, c.serviceCIDR(), c.service())
 	if !c.Shared {
 		objects = append(objects, endpointsOf([]netip.AddrPort{c.API})...)
 	}
 	return objects
 }
 
+// serviceCIDR tells everybody of the ranges, under the name that Kubernetes gives its default.
+func (c BootstrapConfig) serviceCIDR() *networkingv1.ServiceCIDR {
+	cidr := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: events.DefaultServiceCIDR().Name}}
+	for _, prefix := range c.ServiceCIDRs {
+		cidr.Spec.CIDRs = append(cidr.Spec.CIDRs, prefix.Masked().String())
+	}
+	return cidr
+}
+
 func (c BootstrapConfig) service() *corev1.Service {
-	address := c.ServiceCIDR.Masked().Addr().Next().String()
+	address := c.ServiceCIDRs[0].Masked().Addr().Next().String()
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: kubernetesService,
 			Labels: map[string]string{"component": "apiserver", "provider": kubernetesService}},

@@ -23,7 +23,7 @@ func TestEachStartIsRecorded(t *testing.T) {
 		ledger := memory.New(memory.Faults{})
 		view, err := events.OpenView(t.Context(), ledger, registry)
 		require.NoError(t, err)
-		config := gateway.BootstrapConfig{API: netip.MustParseAddrPort("192.0.2.1:6443"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")}
+		config := gateway.BootstrapConfig{API: netip.MustParseAddrPort("192.0.2.1:6443"), ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}}
 		for starts := range 3 {
 			before := view.State().Revision()
 			require.NoError(t, gateway.Bootstrap(t.Context(), ledger, view, config))

@@ -61,11 +61,11 @@ func newClusterOn(t testing.TB, ledger events.Ledger) *cluster {
 	authority, err := pki.Open(t.TempDir())
 	require.NoError(t, err)
 	services := netip.MustParsePrefix("10.96.0.0/16")
-	require.NoError(t, gateway.Bootstrap(ctx, c.ledger, c.view, gateway.BootstrapConfig{API: netip.MustParseAddrPort("192.0.2.1:6443"), ServiceCIDR: services}))
+	require.NoError(t, gateway.Bootstrap(ctx, c.ledger, c.view, gateway.BootstrapConfig{API: netip.MustParseAddrPort("192.0.2.1:6443"), ServiceCIDRs: []netip.Prefix{services}}))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	g := gateway.New(gateway.Config{View: c.view, Ledger: c.ledger, Registry: registry, Authority: authority, Hosts: []string{"127.0.0.1"},
-		Logs: logs{}, ServiceCIDR: services, Version: "test", Log: slog.New(slog.DiscardHandler)})
+		Logs: logs{}, ServiceCIDRs: []netip.Prefix{services}, Version: "test", Log: slog.New(slog.DiscardHandler)})
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(ctx, listener) }()
 	t.Cleanup(func() {

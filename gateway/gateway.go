@@ -45,16 +45,17 @@ type Config struct {
 	Authority *pki.Authority
 	Hosts     []string  // names and addresses that the server's certificate is for
 	Logs      LogSource // nil: logs are refused
-	// ServiceCIDR is where the addresses of services come from; a requested one must lie in it. The zero prefix allows any.
-	ServiceCIDR netip.Prefix
-	Version     string              // of wake, as in "0.1.0"
-	Health      func() error        // nil, or why the ledger refuses appends; may be nil itself
-	Metrics     http.Handler        // serves /metrics; nil: nothing does
-	Recorder    *ledgerapi.Recorder // nil: nothing is exported
-	Witness     ledgerapi.Witness   // nil: nothing is proven
-	Archive     ledgerapi.Archive   // nil: there is none
-	Joining     *Joining            // nil: no machine can join
-	Log         *slog.Logger
+	// ServiceCIDRs are where the addresses of services come from, at most one of each family, the preferred family first; a requested address must
+	// lie in one. None allows any IPv4 address.
+	ServiceCIDRs []netip.Prefix
+	Version      string              // of wake, as in "0.1.0"
+	Health       func() error        // nil, or why the ledger refuses appends; may be nil itself
+	Metrics      http.Handler        // serves /metrics; nil: nothing does
+	Recorder     *ledgerapi.Recorder // nil: nothing is exported
+	Witness      ledgerapi.Witness   // nil: nothing is proven
+	Archive      ledgerapi.Archive   // nil: there is none
+	Joining      *Joining            // nil: no machine can join
+	Log          *slog.Logger
 	// Explain tells, as JSON, what a pod that waits for a node waits for; nil if it doesn't wait. Nil: nobody can tell.
 	Explain func(state *events.State, pod events.Ref) any
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,7 +14,13 @@ import (
 	"github.com/wakehq/wake/events"
 )
 
-// checkService refuses a service that asks for an address or a node port that another one has, or for an address out of range. Those that it leaves
+// The range of node ports, both inclusive; those of Kubernetes by default.
+const (
+	firstNodePort = 30000
+	lastNodePort  = 32767
+)
+
+// checkService refuses a service that asks for an address or a node port that another one has, or that is out of range. Those that it leaves
 // open are given out later, by the service decider. Two services that ask for the same at the same instant both get in: the decider sees it.
 func (g *Gateway) checkService(state *events.State, obj runtime.Object, old *events.Object) error {
 	service, ok := obj.(*corev1.Service)
@@ -31,7 +38,12 @@ func (g *Gateway) checkService(state *events.State, obj runtime.Object, old *eve
 	if len(addresses) == 0 && len(ports) == 0 {
 		return nil
 	}
-	errs := g.checkRange(addresses)
+	errs := g.checkRange(service, addresses)
+	for _, p := range ports {
+		if p < firstNodePort || p > lastNodePort {
+			errs = append(errs, badPort(service, p, fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", firstNodePort, lastNodePort)))
+		}
+	}
 	for o := range state.All(events.GroupResource{Resource: "services"}, "") {
 		other, ok := o.Typed().(*corev1.Service)
 		if !ok || other.Namespace == service.Namespace && other.Name == service.Name {
@@ -40,13 +52,12 @@ func (g *Gateway) checkService(state *events.State, obj runtime.Object, old *eve
 		takenAddresses, takenPorts := claims(other)
 		for _, a := range addresses {
 			if slices.Contains(takenAddresses, a) {
-				errs = append(errs, badAddress(a, "provided IP is already allocated"))
+				errs = append(errs, badAddress(service, a, "provided IP is already allocated"))
 			}
 		}
 		for _, p := range ports {
 			if slices.Contains(takenPorts, p) {
-				i := slices.IndexFunc(service.Spec.Ports, func(port corev1.ServicePort) bool { return port.NodePort == p })
-				errs = append(errs, field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), p, "provided port is already allocated"))
+				errs = append(errs, badPort(service, p, "provided port is already allocated"))
 			}
 		}
 	}
@@ -56,7 +67,7 @@ func (g *Gateway) checkService(state *events.State, obj runtime.Object, old *eve
 	return nil
 }
 
-// claims returns the cluster addresses and the node ports that a service has.
+// claims returns the cluster addresses and the node ports that a service has, that for health checks among them.
 func claims(service *corev1.Service) (addresses []string, ports []int32) {
 	for _, address := range append([]string{service.Spec.ClusterIP}, service.Spec.ClusterIPs...) {
 		if address != "" && address != corev1.ClusterIPNone && !slices.Contains(addresses, address) {
@@ -64,24 +75,48 @@ func claims(service *corev1.Service) (addresses []string, ports []int32) {
 		}
 	}
 	for _, p := range service.Spec.Ports {
-		if p.NodePort != 0 {
+		if p.NodePort != 0 && !slices.Contains(ports, p.NodePort) {
 			ports = append(ports, p.NodePort)
 		}
+	}
+	if p := service.Spec.HealthCheckNodePort; p != 0 {
+		ports = append(ports, p)
 	}
 	return addresses, ports
 }
 
-func (g *Gateway) checkRange(addresses []string) field.ErrorList {
+// checkRange holds that an address is of the range of its family.
+func (g *Gateway) checkRange(service *corev1.Service, addresses []string) field.ErrorList {
 	var errs field.ErrorList
 	for _, text := range addresses {
 		address, err := netip.ParseAddr(text)
-		if cidr := g.config.ServiceCIDR; err == nil && cidr.IsValid() && !cidr.Contains(address) {
-			errs = append(errs, badAddress(text, fmt.Sprintf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", address, cidr)))
+		if err != nil || len(g.config.ServiceCIDRs) == 0 {
+			continue
+		}
+		ranges := make([]string, 0, 1)
+		within := false
+		for _, cidr := range g.config.ServiceCIDRs {
+			if cidr.Addr().Is4() == address.Is4() {
+				ranges = append(ranges, cidr.String())
+				within = within || cidr.Contains(address)
+			}
+		}
+		if !within {
+			errs = append(errs, badAddress(service, text,
+				fmt.Sprintf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", address, strings.Join(ranges, ", "))))
 		}
 	}
 	return errs
 }
 
-func badAddress(address, reason string) *field.Error {
-	return field.Invalid(field.NewPath("spec", "clusterIPs"), []string{address}, fmt.Sprintf("failed to allocate IP %s: %s", address, reason))
+func badAddress(service *corev1.Service, address, reason string) *field.Error {
+	return field.Invalid(field.NewPath("spec", "clusterIPs"), service.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %s", address, reason))
+}
+
+func badPort(service *corev1.Service, port int32, reason string) *field.Error {
+	i := slices.IndexFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.NodePort == port })
+	if i < 0 {
+		return field.Invalid(field.NewPath("spec", "healthCheckNodePort"), port, reason)
+	}
+	return field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), port, reason)
 }

@@ -113,6 +113,7 @@ func (r *request) write(state *events.State) *schemas.Write {
 		PriorityClass: func(name string) *schedulingv1.PriorityClass {
 			return priorityClass(state, name)
 		},
+		ServiceFamilies: state.ServiceFamilies(),
 	}
 }
 

@@ -295,6 +295,8 @@ func TestAddressesAreGivenOnce(t *testing.T) {
 	require.ErrorContains(t, err, `Service "second" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.7"]: failed to allocate IP 10.96.0.7: provided IP is already allocated`)
 	_, err = services.Create(t.Context(), service("second", "", 30080), metav1.CreateOptions{})
 	require.ErrorContains(t, err, `spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated`)
+	_, err = services.Create(t.Context(), service("second", "", 8080), metav1.CreateOptions{})
+	require.ErrorContains(t, err, `spec.ports[0].nodePort: Invalid value: 8080: provided port is not in the valid range. The range of valid ports is 30000-32767`)
 	_, err = services.Create(t.Context(), service("second", "192.168.0.7", 0), metav1.CreateOptions{})
 	require.ErrorContains(t, err, "is not in the valid range. The range of valid IPs is 10.96.0.0/16")
 	_, err = services.Create(t.Context(), service("second", "", 0), metav1.CreateOptions{})

@@ -38,7 +38,7 @@ type Kind struct {
 	plain    bool                                           // "kubectl get" shows its name and age only
 	reports  bool                                           // whoever creates one may say its status
 	admit    func(w *Write, obj runtime.Object) error       // after defaulting, before validation; internal version
-	carry    func(obj, old runtime.Object) error            // before the validation of an update; internal version
+	carry    func(w *Write, obj, old runtime.Object) error  // before the validation of an update; internal version
 	decode   func(obj runtime.Object, desired []byte) error // reads a desired facet into an empty object, if not by Unmarshal; storage version
 	complete func(obj runtime.Object)                       // computes what status says without anybody having written it; storage version
 	fields   func(obj runtime.Object, set fields.Set)       // beyond metadata; storage version

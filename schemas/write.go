@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -35,6 +36,9 @@ type Write struct {
 	// PriorityClass finds the class of that name, or the one that is the default for an empty name; nil if there is none. May itself be
 	// nil: then there are only the two classes of the system.
 	PriorityClass func(name string) *schedulingv1.PriorityClass
+
+	// ServiceFamilies are the IP families of which the cluster has addresses for services, the preferred one first. Empty: IPv4 alone.
+	ServiceFamilies []corev1.IPFamily
 }
 
 // after returns the time that many seconds after the write, as objects hold it.
@@ -142,7 +146,7 @@ func (k *Kind) PrepareSubresource(w *Write, subresource string, obj, old runtime
 		return nil, nil, err
 	}
 	if k.carry != nil && subresource == "" {
-		if err := k.carry(internal, before); err != nil {
+		if err := k.carry(w, internal, before); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 
 	"github.com/wakehq/wake/services/garbage"
@@ -17,8 +16,8 @@ import (
 
 // deciding is how a cluster's deciders are set up: all that their decisions depend on besides the ledger.
 type deciding struct {
-	services  netip.Prefix // where the addresses of services come from
-	authority string       // the certificate that clients trust, PEM
+	services  serviceRanges // where the addresses of services come from
+	authority string        // the certificate that clients trust, PEM
 }
 
 // The names under which recordings keep it.
@@ -34,7 +33,7 @@ func (d deciding) settings() map[string]string {
 
 // decidingOf reads what settings gives.
 func decidingOf(settings map[string]string) (deciding, error) {
-	services, err := netip.ParsePrefix(settings[settingServices])
+	services, err := parseServiceRanges(settings[settingServices])
 	if err != nil {
 		return deciding{}, fmt.Errorf("the recording's %s: %w", settingServices, err)
 	}
@@ -47,7 +46,7 @@ func (d deciding) deciders(scheduling scheduler.Config) []runner.Decider {
 		scheduler.NewWith(scheduling),
 		replication.NewDeployments(), replication.NewSets(),
 		job.New(),
-		service.NewAddresses(d.services), service.NewEndpoints(),
+		service.NewAddresses(d.services...), service.NewEndpoints(),
 		garbage.New(),
 		namespace.New(d.authority),
 		node.New(),

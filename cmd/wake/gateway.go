@@ -72,7 +72,7 @@ func (o *gatewayOptions) start(ctx context.Context, p *plane, g *errgroup.Group,
 	if err != nil {
 		return "", err
 	}
-	if err := gateway.Bootstrap(ctx, p.ledger, p.view, gateway.BootstrapConfig{API: own, ServiceCIDR: p.services, Shared: true}); err != nil {
+	if err := gateway.Bootstrap(ctx, p.ledger, p.view, gateway.BootstrapConfig{API: own, ServiceCIDRs: p.services, Shared: true}); err != nil {
 		return "", err
 	}
 	g.Go(func() error { return peers.Run(ctx) })
@@ -111,7 +111,7 @@ func (o *gatewayOptions) advertised(p *plane, listener net.Listener) (netip.Addr
 // certified lists the names and addresses that the gateway's certificate is for: any of the cluster's gateways may be reached at any of theirs.
 func (o *gatewayOptions) certified(p *plane, own netip.AddrPort) []string {
 	hosts := []string{"localhost", "127.0.0.1", pki.GatewayHost, "kubernetes", "kubernetes.default", "kubernetes.default.svc.cluster.local", own.Addr().String(),
-		p.services.Masked().Addr().Next().String()}
+		p.services[0].Addr().Next().String()}
 	for _, text := range p.identity.API {
 		if u, err := url.Parse(text); err == nil {
 			hosts = append(hosts, u.Hostname())

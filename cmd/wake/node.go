@@ -35,11 +35,11 @@ func openProxy(ctx context.Context, config agent.Config, id identity) (*nft.Back
 	if err != nil {
 		return nil, err
 	}
-	services, err := netip.ParsePrefix(id.ServiceCIDR)
+	services, err := parseServiceRanges(id.ServiceCIDR)
 	if err != nil {
 		return nil, fmt.Errorf("the cluster's service addresses %q: %w", id.ServiceCIDR, err)
 	}
-	return nft.New(ctx, nft.Config{Table: proxyTable(id.ID), PodNets: pods, ServiceNets: []netip.Prefix{services}, PodDevice: device})
+	return nft.New(ctx, nft.Config{Table: proxyTable(id.ID), PodNets: pods, ServiceNets: services, PodDevice: device})
 }
 
 // openAgent connects an agent for this machine to its Docker Engine and its kernel.

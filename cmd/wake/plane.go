@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,7 +27,7 @@ import (
 type plane struct {
 	place     *location
 	identity  identity
-	services  netip.Prefix
+	services  serviceRanges
 	log       *slog.Logger
 	authority *pki.Authority
 	deciding  deciding
@@ -45,7 +44,7 @@ type plane struct {
 func newPlane(place *location, id identity, log *slog.Logger) (*plane, error) {
 	p := &plane{place: place, identity: id, log: log}
 	var err error
-	if p.services, err = netip.ParsePrefix(id.ServiceCIDR); err != nil {
+	if p.services, err = parseServiceRanges(id.ServiceCIDR); err != nil {
 		return nil, fmt.Errorf("%s: %w", place.identity(), err)
 	}
 	if p.authority, err = pki.Open(place.pki()); err != nil {
@@ -105,7 +104,7 @@ type door struct {
 
 // runGateway serves the API until ctx ends.
 func (p *plane) runGateway(ctx context.Context, d door) error {
-	return gateway.New(gateway.Config{View: p.view, Ledger: p.ledger, Registry: p.registry, Authority: p.authority, Logs: d.line, Hosts: d.hosts, ServiceCIDR: p.services,
+	return gateway.New(gateway.Config{View: p.view, Ledger: p.ledger, Registry: p.registry, Authority: p.authority, Logs: d.line, Hosts: d.hosts, ServiceCIDRs: p.services,
 		Version: version(), Health: p.link.Health, Metrics: p.metrics.handler(),
 		Recorder: &ledgerapi.Recorder{Source: p.store.archived, Cluster: p.identity.ID, Deciders: p.deciding.settings()},
 		Witness:  d.witness, Archive: p.store.archive, Explain: pending, Joining: d.joining, Log: p.log}).Serve(ctx, d.listener)

@@ -58,7 +58,7 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	f.StringVar(&o.nodes, "nodes-listen", "", "address, such as 192.0.2.1:4222, at which other machines' agents reach this cluster (default: none can join); they join with --listen's")
 	f.StringVar(&o.identity.Node, "node-name", host, "name of this machine's node")
 	f.StringVar(&o.identity.PodCIDR, "pod-cidr", "", "a network of their own for the pods, such as 10.244.0.0/24 (default: Docker's bridge, on which containers start faster)")
-	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services")
+	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services: one range, or one of IPv4 and one of IPv6 apart by a comma, the preferred first")
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it in the background and return when it is ready")
@@ -72,10 +72,11 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 
 // check refuses flags that can't work before anything is started.
 func (o *upOptions) check() error {
-	services, err := netip.ParsePrefix(o.identity.ServiceCIDR)
+	services, err := parseServiceRanges(o.identity.ServiceCIDR)
 	if err != nil {
-		return fmt.Errorf("--service-cidr %q is no address range such as 10.96.0.0/16: %w", o.identity.ServiceCIDR, err)
+		return fmt.Errorf("--service-cidr: %w", err)
 	}
+	o.identity.ServiceCIDR = services.String()
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("--log-level %q: say debug, info, warn or error", o.logLevel)
 	}
@@ -89,8 +90,10 @@ func (o *upOptions) check() error {
 	if err != nil {
 		return fmt.Errorf("--pod-cidr %q is no address range such as 10.244.0.0/24: %w", o.identity.PodCIDR, err)
 	}
-	if pods.Overlaps(services) {
-		return fmt.Errorf("--pod-cidr %s and --service-cidr %s overlap: choose ranges apart from each other", pods, services)
+	for _, prefix := range services {
+		if pods.Overlaps(prefix) {
+			return fmt.Errorf("--pod-cidr %s and --service-cidr %s overlap: choose ranges apart from each other", pods, prefix)
+		}
 	}
 	return nil
 }

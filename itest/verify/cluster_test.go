@@ -81,7 +81,7 @@ func (c *cluster) start() (kill func()) {
 	var all sync.WaitGroup
 	all.Go(func() {
 		view, err := events.OpenView(ctx, c.ledger, c.registry)
-		config := gateway.BootstrapConfig{API: netip.MustParseAddrPort("192.0.2.1:6443"), ServiceCIDR: service.DefaultRange}
+		config := gateway.BootstrapConfig{API: netip.MustParseAddrPort("192.0.2.1:6443"), ServiceCIDRs: []netip.Prefix{service.DefaultRange}}
 		for err == nil && ctx.Err() == nil && gateway.Bootstrap(ctx, c.ledger, view, config) != nil {
 			time.Sleep(20 * time.Millisecond)
 		}

@@ -17,9 +17,9 @@ var DefaultRange = netip.MustParsePrefix("10.96.0.0/16")
 
 // Addresses is the decider that gives Services their cluster IPs and node ports. Its keys are Services.
 type Addresses struct {
-	serviceRange netip.Prefix
-	claims       map[events.Ref]map[events.Ref]bool // by the Service that holds them
-	waiting      map[events.Ref]bool                // Services that were refused something
+	ranges  []netip.Prefix
+	claims  map[events.Ref]map[events.Ref]bool // by the Service that holds them
+	waiting map[events.Ref]bool                // Services that were refused something
 }
 
 var (
@@ -27,9 +27,13 @@ var (
 	_ runner.Folder  = (*Addresses)(nil)
 )
 
-// NewAddresses returns the decider for a range of cluster IPs of either family.
-func NewAddresses(serviceRange netip.Prefix) *Addresses {
-	return &Addresses{serviceRange: serviceRange.Masked(), claims: map[events.Ref]map[events.Ref]bool{}, waiting: map[events.Ref]bool{}}
+// NewAddresses returns the decider for ranges of cluster IPs, one or one of each family, the preferred family first.
+func NewAddresses(ranges ...netip.Prefix) *Addresses {
+	masked := make([]netip.Prefix, 0, len(ranges))
+	for _, prefix := range ranges {
+		masked = append(masked, prefix.Masked())
+	}
+	return &Addresses{ranges: masked, claims: map[events.Ref]map[events.Ref]bool{}, waiting: map[events.Ref]bool{}}
 }
 
 // Name is "service-addresses".

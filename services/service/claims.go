@@ -17,6 +17,9 @@ import (
 // HolderAnnotation of a claim is the UID of the Service that holds it.
 const HolderAnnotation = "wake.dev/service-uid"
 
+// manager is who the claims of cluster IPs say that they are managed by; those of load balancers have another.
+const manager = "wake.dev"
+
 // nodePortPrefix begins the name of a Lease that claims a node port: "nodeport-30080".
 const nodePortPrefix = "nodeport-"
 
@@ -41,7 +44,7 @@ func holderOf(o *events.Object) (holder, bool) {
 	switch claim := o.Typed().(type) {
 	case *networkingv1.IPAddress:
 		parent := claim.Spec.ParentRef
-		if parent == nil || parent.Group != "" || parent.Resource != "services" {
+		if claim.Labels[networkingv1.LabelManagedBy] != manager || parent == nil || parent.Group != "" || parent.Resource != "services" {
 			return holder{}, false
 		}
 		h.service = serviceRef(parent.Namespace, parent.Name)
@@ -90,7 +93,7 @@ func newClaim(state *events.State, claim events.Ref, h holder, now metav1.Time) 
 	if strings.Contains(claim.Name, ":") {
 		family = "IPv6"
 	}
-	m.Labels = map[string]string{networkingv1.LabelIPAddressFamily: family, networkingv1.LabelManagedBy: "wake.dev"}
+	m.Labels = map[string]string{networkingv1.LabelIPAddressFamily: family, networkingv1.LabelManagedBy: manager}
 	return &networkingv1.IPAddress{ObjectMeta: m, Spec: networkingv1.IPAddressSpec{
 		ParentRef: &networkingv1.ParentReference{Resource: "services", Namespace: h.service.Namespace, Name: h.service.Name}}}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -33,10 +34,10 @@ func (a *Addresses) Decide(in runner.Input) runner.Decision {
 	if !ok {
 		return runner.Decision{Each: release(in.State, held, nil)}
 	}
-	t := &allotment{serviceRange: a.serviceRange, state: in.State, owner: holder{in.Key, o.UID()}, held: held,
+	t := &allotment{ranges: a.ranges, state: in.State, owner: holder{in.Key, o.UID()}, held: held,
 		svc: o.Typed().(*corev1.Service).DeepCopy(), needs: map[events.Ref]bool{}}
 	t.trim()
-	t.allotAddress()
+	t.allotAddresses()
 	t.allotPorts()
 	now := metav1.NewTime(in.Now.Truncate(1e9))
 	group := t.proposals(o, now)
@@ -60,13 +61,13 @@ func release(state *events.State, held []events.Ref, needs map[events.Ref]bool) 
 
 // allotment is what becomes of one Service.
 type allotment struct {
-	serviceRange netip.Prefix
-	state        *events.State
-	owner        holder
-	held         []events.Ref
-	svc          *corev1.Service // completed as we go
-	needs        map[events.Ref]bool
-	refusal      *metav1.Condition // the first
+	ranges  []netip.Prefix // of cluster IPs, the preferred family first
+	state   *events.State
+	owner   holder
+	held    []events.Ref
+	svc     *corev1.Service // completed as we go
+	needs   map[events.Ref]bool
+	refusal *metav1.Condition // the first
 }
 
 // trim drops what the type of the Service has no use for, as Kubernetes does when the type changes.
@@ -93,55 +94,106 @@ func usesHealthPort(spec *corev1.ServiceSpec) bool {
 	return spec.Type == corev1.ServiceTypeLoadBalancer && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
-// allotAddress gives the Service its cluster IP: the one that it asks for, the one that it had, or a free one.
-func (t *allotment) allotAddress() {
+// allotAddresses gives the Service a cluster IP of each of its families: the one that it asks for, the one that it had, or a free one. Where one of
+// them can't be had, none is given that it hasn't got yet.
+func (t *allotment) allotAddresses() {
 	spec := &t.svc.Spec
 	if spec.Type == corev1.ServiceTypeExternalName {
 		return
 	}
-	if spec.ClusterIP == "" {
-		spec.ClusterIP = t.freeAddress()
+	wanted := spec.ClusterIPs
+	if len(wanted) == 0 && spec.ClusterIP != "" {
+		wanted = []string{spec.ClusterIP}
 	}
-	if spec.ClusterIP == "" {
-		t.refuse("ClusterIPsExhausted", fmt.Sprintf("no address of %s is free (%d claims)", t.serviceRange, t.state.Count(addressesKind)))
+	t.completeFamilies(wanted)
+	if spec.ClusterIP == corev1.ClusterIPNone {
+		spec.ClusterIPs = wanted
 		return
 	}
-	if len(spec.ClusterIPs) == 0 {
-		spec.ClusterIPs = []string{spec.ClusterIP}
+	for _, address := range wanted {
+		t.claimAddress(address)
 	}
-	family := corev1.IPv4Protocol
-	if t.serviceRange.Addr().Is6() {
-		family = corev1.IPv6Protocol
+	addresses := slices.Clone(wanted)
+	for _, family := range spec.IPFamilies[min(len(wanted), len(spec.IPFamilies)):] {
+		address := t.freeAddress(family)
+		if address == "" {
+			return
+		}
+		addresses = append(addresses, address)
+	}
+	for _, address := range addresses[len(wanted):] {
+		t.needs[events.Ref{Group: addressesKind.Group, Resource: addressesKind.Resource, Name: address}] = true
+	}
+	spec.ClusterIP, spec.ClusterIPs = addresses[0], addresses
+}
+
+// completeFamilies says which families a Service has that came past the API, which would have said so.
+func (t *allotment) completeFamilies(wanted []string) {
+	spec := &t.svc.Spec
+	if len(spec.IPFamilies) == 0 {
+		for _, text := range wanted {
+			if address, err := netip.ParseAddr(text); err == nil {
+				spec.IPFamilies = append(spec.IPFamilies, familyOf(address))
+			}
+		}
 	}
 	if len(spec.IPFamilies) == 0 {
-		spec.IPFamilies = []corev1.IPFamily{family}
+		spec.IPFamilies = []corev1.IPFamily{familyOf(t.ranges[0].Addr())}
 	}
 	if spec.IPFamilyPolicy == nil {
 		policy := corev1.IPFamilyPolicySingleStack
+		if len(spec.IPFamilies) > 1 {
+			policy = corev1.IPFamilyPolicyRequireDualStack
+		}
 		spec.IPFamilyPolicy = &policy
-	}
-	if spec.ClusterIP == corev1.ClusterIPNone {
-		return
-	}
-	address, err := netip.ParseAddr(spec.ClusterIP)
-	if err != nil || !t.serviceRange.Contains(address) {
-		t.refuse("ClusterIPOutOfRange", fmt.Sprintf("cluster IP %s is not within the service range %s", spec.ClusterIP, t.serviceRange))
-		return
-	}
-	if other, taken := t.claim(addressClaim(address)); taken {
-		t.refuse("ClusterIPAlreadyAllocated", fmt.Sprintf("cluster IP %s belongs to service %s/%s", address, other.Namespace, other.Name))
 	}
 }
 
-// claim notes that the Service needs a claim, unless another Service holds it.
-func (t *allotment) claim(ref events.Ref) (other events.Ref, taken bool) {
+func familyOf(address netip.Addr) corev1.IPFamily {
+	if address.Is6() {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
+}
+
+// rangeOf is where addresses of a family come from; false if the cluster has none.
+func (t *allotment) rangeOf(family corev1.IPFamily) (netip.Prefix, bool) {
+	for _, prefix := range t.ranges {
+		if familyOf(prefix.Addr()) == family {
+			return prefix, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+func (t *allotment) claimAddress(text string) {
+	address, err := netip.ParseAddr(text)
+	prefix, ok := t.rangeOf(familyOf(address))
+	if err != nil || !ok || !prefix.Contains(address) {
+		var ranges []string
+		for _, prefix := range t.ranges {
+			ranges = append(ranges, prefix.String())
+		}
+		t.refuse("ClusterIPOutOfRange", fmt.Sprintf("cluster IP %s is not within the service range %s", text, strings.Join(ranges, ", ")))
+		return
+	}
+	if other, taken := t.claim(addressClaim(address)); taken {
+		t.refuse("ClusterIPAlreadyAllocated", fmt.Sprintf("cluster IP %s belongs to %s", address, other))
+	}
+}
+
+// claim notes that the Service needs a claim, unless another has it; then it says who.
+func (t *allotment) claim(ref events.Ref) (other string, taken bool) {
 	if claim, ok := t.state.Get(ref); ok {
-		if h, _ := holderOf(claim); h.service != t.owner.service {
-			return h.service, true
+		switch h, known := holderOf(claim); {
+		case !known:
+			return "another holder of " + ref.Resource + " " + ref.Name, true
+		case h.service != t.owner.service:
+			return fmt.Sprintf("service %s/%s", h.service.Namespace, h.service.Name), true
 		}
 	}
 	t.needs[ref] = true
-	return events.Ref{}, false
+	return "", false
 }
 
 func (t *allotment) refuse(reason, message string) {
@@ -158,19 +210,27 @@ func (t *allotment) mine(ref events.Ref) bool {
 	return ok && h == t.owner
 }
 
-func (t *allotment) freeAddress() string {
+// freeAddress finds an address that the Service had and doesn't name any more, or one that nobody has. Empty: there is none, and it was refused.
+func (t *allotment) freeAddress(family corev1.IPFamily) string {
+	prefix, ok := t.rangeOf(family)
+	if !ok {
+		t.refuse("ClusterIPsExhausted", fmt.Sprintf("this cluster has no %s addresses for services", family))
+		return ""
+	}
 	for _, ref := range t.held {
-		if ref.GroupResource() == addressesKind && t.mine(ref) {
+		address, err := netip.ParseAddr(ref.Name)
+		if ref.GroupResource() == addressesKind && err == nil && prefix.Contains(address) && t.mine(ref) && !t.needs[ref] {
 			return ref.Name
 		}
 	}
-	size := 1 << min(20, t.serviceRange.Addr().BitLen()-t.serviceRange.Bits())
+	size := 1 << min(20, prefix.Addr().BitLen()-prefix.Bits())
 	for offset := range order(size-1, min(max(16, size/16), 256), t.owner.uid) {
-		address := plus(t.serviceRange.Addr(), offset)
-		if _, taken := t.state.Get(addressClaim(address)); offset > 0 && !taken {
+		address := plus(prefix.Addr(), offset)
+		if _, taken := t.state.Get(addressClaim(address)); offset > 0 && !taken && !t.needs[addressClaim(address)] {
 			return address.String()
 		}
 	}
+	t.refuse("ClusterIPsExhausted", fmt.Sprintf("no address of %s is free (%d claims)", prefix, t.state.Count(addressesKind)))
 	return ""
 }
 
@@ -237,7 +297,7 @@ func (t *allotment) allotPorts() {
 
 func (t *allotment) claimPort(port int32) {
 	if other, taken := t.claim(portClaim(port)); taken {
-		t.refuse("PortAlreadyAllocated", fmt.Sprintf("node port %d belongs to service %s/%s", port, other.Namespace, other.Name))
+		t.refuse("PortAlreadyAllocated", fmt.Sprintf("node port %d belongs to %s", port, other))
 	}
 }
 

@@ -36,7 +36,7 @@ func (e *Endpoints) Decide(in runner.Input) runner.Decision {
 	}
 	svc := owner.Typed().(*corev1.Service)
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
-		return runner.Decision{}
+		return runner.Decision{Each: retire(in.State, owner, legacy)}
 	}
 	var d runner.Decision
 	var all []events.Proposal
@@ -56,6 +56,20 @@ func (e *Endpoints) Decide(in runner.Input) runner.Decision {
 		d.Together = append(d.Together, chunk)
 	}
 	return d
+}
+
+// retire ends what was kept for a Service before it became a name of something outside.
+func retire(state *events.State, owner, legacy *events.Object) []events.Proposal {
+	var out []events.Proposal
+	for o := range state.Indexed(events.ByOwner, owner.UID()) {
+		if labelsOf(o)[discoveryv1.LabelManagedBy] == managedBySelector {
+			out = append(out, events.Remove(o, SliceDeleted))
+		}
+	}
+	if legacy != nil && labelsOf(legacy)[labelManagedBy] == managedEndpoints {
+		out = append(out, events.Remove(legacy, EndpointsDeleted))
+	}
+	return out
 }
 
 // group is the pods of a Service for which its ports come to the same numbers.
@@ -82,32 +96,37 @@ func deref[T any](p *T) (v T) {
 	return v
 }
 
-// groups gives the pods that a Service selects, grouped, in the order of their names.
+// groups gives the pods that a Service selects, grouped, in the order of their names. A pod is in a group of each family that the Service and it have. Pods
+// whose node isn't there any more are left out, unless the Service wants all there are.
 func (e *Endpoints) groups(state *events.State, svc *corev1.Service) []*group {
 	found := map[string]*group{}
-	zones := map[string]*string{}
+	known := map[string]host{}
+	families := addressTypesOf(svc)
 	for _, name := range e.selection.candidates(svc.Namespace, svc.Spec.Selector) {
 		o, ok := state.Get(events.Ref{Resource: "pods", Namespace: svc.Namespace, Name: name})
 		if !ok {
 			continue
 		}
 		pod := o.Typed().(*corev1.Pod)
-		if !matches(svc.Spec.Selector, pod.Labels) || isFinished(pod) || pod.Status.PodIP == "" {
+		if !matches(svc.Spec.Selector, pod.Labels) || isFinished(pod) {
 			continue
 		}
-		endpoint := endpointOf(svc, pod)
-		if pod.Spec.NodeName != "" {
-			endpoint.Zone = zoneOf(state, pod.Spec.NodeName, zones)
+		at := hostOf(state, pod.Spec.NodeName, known)
+		if at.missing && !svc.Spec.PublishNotReadyAddresses {
+			continue
 		}
-		ports := portsOf(svc, pod)
-		addressType := addressTypeOf(pod.Status.PodIP)
-		key := signature(addressType, ports)
-		g := found[key]
-		if g == nil {
-			g = &group{addressType: addressType, ports: ports}
-			found[key] = g
+		for _, addressType := range families {
+			address := addressOf(pod, addressType)
+			if address == "" {
+				continue
+			}
+			ports := portsOf(svc, pod)
+			key := signature(addressType, ports)
+			if found[key] == nil {
+				found[key] = &group{addressType: addressType, ports: ports}
+			}
+			found[key].endpoints = append(found[key].endpoints, endpointOf(svc, pod, address, at))
 		}
-		g.endpoints = append(g.endpoints, endpoint)
 	}
 	var out []*group
 	for _, key := range slices.Sorted(maps.Keys(found)) {
@@ -123,26 +142,64 @@ func addressTypeOf(address string) discoveryv1.AddressType {
 	return discoveryv1.AddressTypeIPv4
 }
 
-func zoneOf(state *events.State, node string, known map[string]*string) *string {
-	zone, ok := known[node]
-	if !ok {
-		if o, exists := state.Get(events.Ref{Resource: "nodes", Name: node}); exists {
-			if name := labelsOf(o)[corev1.LabelTopologyZone]; name != "" {
-				zone = &name
-			}
-		}
-		known[node] = zone
+// addressTypesOf are the families of a Service's endpoints, the first one first.
+func addressTypesOf(svc *corev1.Service) []discoveryv1.AddressType {
+	var types []discoveryv1.AddressType
+	for _, family := range svc.Spec.IPFamilies {
+		types = append(types, discoveryv1.AddressType(family)) // both are called IPv4 and IPv6
 	}
-	return zone
+	if len(types) == 0 {
+		types = append(types, addressTypeOf(svc.Spec.ClusterIP))
+	}
+	return types
 }
 
-func endpointOf(svc *corev1.Service, pod *corev1.Pod) discoveryv1.Endpoint {
-	serving, terminating := isReady(pod), pod.DeletionTimestamp != nil
+// addressOf is a pod's address of a family; empty if it has none.
+func addressOf(pod *corev1.Pod, addressType discoveryv1.AddressType) string {
+	for _, ip := range pod.Status.PodIPs {
+		if ip.IP != "" && addressTypeOf(ip.IP) == addressType {
+			return ip.IP
+		}
+	}
+	if pod.Status.PodIP != "" && addressTypeOf(pod.Status.PodIP) == addressType {
+		return pod.Status.PodIP
+	}
+	return ""
+}
+
+// host is what matters of a node to the endpoints on it.
+type host struct {
+	zone          *string
+	missing, lost bool
+}
+
+func hostOf(state *events.State, node string, known map[string]host) host {
+	if node == "" {
+		return host{}
+	}
+	h, ok := known[node]
+	if !ok {
+		o, exists := state.Get(events.Ref{Resource: "nodes", Name: node})
+		h.missing = !exists
+		if exists {
+			h.lost = isLost(o)
+			if name := labelsOf(o)[corev1.LabelTopologyZone]; name != "" {
+				h.zone = &name
+			}
+		}
+		known[node] = h
+	}
+	return h
+}
+
+func endpointOf(svc *corev1.Service, pod *corev1.Pod, address string, at host) discoveryv1.Endpoint {
+	serving, terminating := isReady(pod) && !at.lost, pod.DeletionTimestamp != nil
 	ready := svc.Spec.PublishNotReadyAddresses || serving && !terminating
 	endpoint := discoveryv1.Endpoint{
-		Addresses:  []string{pod.Status.PodIP},
+		Addresses:  []string{address},
 		Conditions: discoveryv1.EndpointConditions{Ready: &ready, Serving: &serving, Terminating: &terminating},
 		TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
+		Zone:       at.zone,
 	}
 	if pod.Spec.NodeName != "" {
 		endpoint.NodeName = &pod.Spec.NodeName
@@ -150,7 +207,30 @@ func endpointOf(svc *corev1.Service, pod *corev1.Pod) discoveryv1.Endpoint {
 	if pod.Spec.Hostname != "" && pod.Spec.Subdomain == svc.Name {
 		endpoint.Hostname = &pod.Spec.Hostname
 	}
+	endpoint.Hints = hintsOf(svc, &endpoint)
 	return endpoint
+}
+
+// hintsOf says whom an endpoint is for, where the Service prefers close ones (KEP-4444, KEP-3015): for clients in its zone, and on its node too. Only ready
+// ones are hinted at.
+func hintsOf(svc *corev1.Service, endpoint *discoveryv1.Endpoint) *discoveryv1.EndpointHints {
+	hints := &discoveryv1.EndpointHints{}
+	switch deref(svc.Spec.TrafficDistribution) {
+	case corev1.ServiceTrafficDistributionPreferSameNode:
+		if endpoint.NodeName != nil {
+			hints.ForNodes = []discoveryv1.ForNode{{Name: *endpoint.NodeName}}
+		}
+	case corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone:
+	default:
+		return nil
+	}
+	if endpoint.Zone != nil {
+		hints.ForZones = []discoveryv1.ForZone{{Name: *endpoint.Zone}}
+	}
+	if !*endpoint.Conditions.Ready || len(hints.ForNodes)+len(hints.ForZones) == 0 {
+		return nil
+	}
+	return hints
 }
 
 // portsOf gives the ports of a Service as they are in one pod. A named port that the pod hasn't got is left out.
@@ -187,62 +267,6 @@ func targetPort(p *corev1.ServicePort, pod *corev1.Pod) (int32, bool) {
 		return number, true
 	}
 	return named(pod.Spec.InitContainers, true)
-}
-
-// mirror makes slices of Endpoints that somebody else keeps for a Service without a selector.
-func mirror(in runner.Input, svc *corev1.Service, legacy *events.Object) []events.Proposal {
-	if legacy == nil {
-		return nil
-	}
-	manual := legacy.Typed().(*corev1.Endpoints)
-	if manual.Labels[labelManagedBy] == managedEndpoints || manual.Labels[discoveryv1.LabelSkipMirror] == "true" {
-		return deleteMirrored(in.State, legacy)
-	}
-	found := map[string]*group{}
-	for i := range manual.Subsets {
-		subset := &manual.Subsets[i]
-		var ports []discoveryv1.EndpointPort
-		for j := range subset.Ports {
-			p := &subset.Ports[j]
-			ports = append(ports, discoveryv1.EndpointPort{Name: &p.Name, Protocol: &p.Protocol, Port: &p.Port, AppProtocol: p.AppProtocol})
-		}
-		mirrorAddresses(found, ports, subset.Addresses, true)
-		mirrorAddresses(found, ports, subset.NotReadyAddresses, false)
-	}
-	p := &packing{in: in, service: svc.Name, owner: legacy, managedBy: managedByMirror, labels: manual.Labels,
-		ownerRef: controllerRef("Endpoints", manual)}
-	for _, key := range slices.Sorted(maps.Keys(found)) {
-		p.groups = append(p.groups, found[key])
-	}
-	return p.proposals()
-}
-
-func mirrorAddresses(found map[string]*group, ports []discoveryv1.EndpointPort, addresses []corev1.EndpointAddress, ready bool) {
-	for i := range addresses {
-		a := &addresses[i]
-		addressType := addressTypeOf(a.IP)
-		key := signature(addressType, ports)
-		if found[key] == nil {
-			found[key] = &group{addressType: addressType, ports: ports}
-		}
-		endpoint := discoveryv1.Endpoint{Addresses: []string{a.IP}, Conditions: discoveryv1.EndpointConditions{Ready: &ready},
-			TargetRef: a.TargetRef, NodeName: a.NodeName}
-		if a.Hostname != "" {
-			endpoint.Hostname = &a.Hostname
-		}
-		found[key].endpoints = append(found[key].endpoints, endpoint)
-	}
-}
-
-// deleteMirrored ends the slices of Endpoints that are not to be mirrored any more.
-func deleteMirrored(state *events.State, legacy *events.Object) []events.Proposal {
-	var out []events.Proposal
-	for o := range state.Indexed(events.ByOwner, legacy.UID()) {
-		if labelsOf(o)[discoveryv1.LabelManagedBy] == managedByMirror {
-			out = append(out, events.Remove(o, SliceDeleted))
-		}
-	}
-	return out
 }
 
 func controllerRef(kind string, owner metav1.Object) metav1.OwnerReference {

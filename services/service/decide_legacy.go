@@ -22,9 +22,9 @@ const (
 	manyEvery = time.Second
 )
 
-// endpoints keeps the Endpoints object of a Service, the predecessor of its slices, and says when to look again.
+// endpoints keeps the Endpoints object of a Service, the predecessor of its slices, and says when to look again. It knows one family: the first.
 func endpoints(in runner.Input, svc *corev1.Service, legacy *events.Object, groups []*group) ([]events.Proposal, time.Time) {
-	subsets, truncated := subsetsOf(svc, groups)
+	subsets, truncated := subsetsOf(svc, slices.DeleteFunc(slices.Clone(groups), func(g *group) bool { return g.addressType != addressTypesOf(svc)[0] }))
 	labels := map[string]string{labelManagedBy: managedEndpoints}
 	for key, value := range svc.Labels {
 		if key != corev1.IsHeadlessService && key != labelManagedBy {

@@ -30,6 +30,9 @@ type packing struct {
 	headless  bool
 	groups    []*group
 
+	annotations map[string]string         // of slices
+	families    []discoveryv1.AddressType // of each of these one slice stays, though it be empty
+
 	drafts []*draft
 	taken  map[string]bool // names of new slices
 }
@@ -46,10 +49,7 @@ type draft struct {
 // selected is the packing for a Service that selects its pods.
 func selected(in runner.Input, owner *events.Object, groups []*group) *packing {
 	svc := owner.Typed().(*corev1.Service)
-	if len(groups) == 0 {
-		groups = []*group{{addressType: discoveryv1.AddressTypeIPv4}} // one empty slice says that there are none
-	}
-	return &packing{in: in, service: svc.Name, owner: owner, managedBy: managedBySelector, labels: svc.Labels, groups: groups,
+	return &packing{in: in, service: svc.Name, owner: owner, managedBy: managedBySelector, labels: svc.Labels, groups: groups, families: addressTypesOf(svc),
 		headless: svc.Spec.ClusterIP == corev1.ClusterIPNone, ownerRef: controllerRef("Service", svc)}
 }
 
@@ -59,15 +59,14 @@ func (p *packing) proposals() []events.Proposal {
 	for i, g := range p.groups {
 		p.fill(g, rest[i])
 	}
+	stays := p.placeholders()
 	var out []events.Proposal
-	keptEmpty := p.count() > 0
 	for _, d := range p.drafts {
-		if len(d.endpoints) == 0 && d.from != nil {
-			if keptEmpty || p.managedBy == managedByMirror {
-				out = append(out, events.Remove(d.from, SliceDeleted))
-				continue
-			}
-			keptEmpty = true
+		switch {
+		case len(d.endpoints) == 0 && d.from != nil && !stays[d]:
+			out = append(out, events.Remove(d.from, SliceDeleted))
+			continue
+		case len(d.endpoints) == 0:
 			d.ports = nil
 		}
 		out = append(out, p.propose(d)...)
@@ -75,12 +74,28 @@ func (p *packing) proposals() []events.Proposal {
 	return out
 }
 
-// count is how many endpoints there are.
-func (p *packing) count() (n int) {
-	for _, g := range p.groups {
-		n += len(g.endpoints)
+// placeholders gives each family without endpoints the one empty slice that says so.
+func (p *packing) placeholders() map[*draft]bool {
+	stays := map[*draft]bool{}
+	for _, family := range p.families {
+		var empty *draft
+		served := false
+		for _, d := range p.drafts {
+			if d.addressType != family {
+				continue
+			}
+			served = served || len(d.endpoints) > 0
+			if empty == nil {
+				empty = d
+			}
+		}
+		if !served && empty == nil {
+			empty = &draft{addressType: family}
+			p.drafts = append(p.drafts, empty)
+		}
+		stays[empty] = !served
 	}
-	return n
+	return stays
 }
 
 // keep drafts the slices that exist with those of their endpoints that stay, and returns what is left to be placed of each group.
@@ -154,9 +169,6 @@ func (p *packing) fill(g *group, rest []discoveryv1.Endpoint) {
 	for chunk := range slices.Chunk(rest, maxPerSlice) {
 		p.drafts = append(p.drafts, &draft{addressType: g.addressType, ports: g.ports, endpoints: chunk, changed: true})
 	}
-	if len(p.drafts) == 0 && p.managedBy == managedBySelector {
-		p.drafts = append(p.drafts, &draft{addressType: g.addressType, ports: g.ports})
-	}
 }
 
 // rank orders drafts by how little it costs to add to them.
@@ -178,7 +190,7 @@ func (p *packing) propose(d *draft) []events.Proposal {
 		slice := &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name, GenerateName: p.service + "-", Generation: 1, Labels: labels,
 				UID:               events.DeriveUID(p.owner.UID(), ref, p.in.State.Slot(ref).Expect(events.Desired)),
-				CreationTimestamp: metav1.NewTime(p.in.Now.Truncate(1e9)), OwnerReferences: []metav1.OwnerReference{p.ownerRef}},
+				CreationTimestamp: metav1.NewTime(p.in.Now.Truncate(1e9)), Annotations: p.annotations, OwnerReferences: []metav1.OwnerReference{p.ownerRef}},
 			AddressType: d.addressType, Endpoints: d.endpoints, Ports: d.ports}
 		return []events.Proposal{events.Create(p.in.State, slice, SliceCreated)}
 	}
@@ -190,6 +202,9 @@ func (p *packing) propose(d *draft) []events.Proposal {
 	if !maps.Equal(before.Labels, labels) {
 		changed = append(changed, "metadata.labels")
 	}
+	if p.managedBy == managedByMirror && !maps.Equal(before.Annotations, p.annotations) {
+		changed = append(changed, "metadata.annotations")
+	}
 	if !equality.Semantic.DeepEqual(before.Ports, d.ports) {
 		changed = append(changed, "ports")
 	}
@@ -198,6 +213,9 @@ func (p *packing) propose(d *draft) []events.Proposal {
 	}
 	slice := *before // what isn't replaced is only read
 	slice.Labels, slice.Endpoints, slice.Ports = labels, d.endpoints, d.ports
+	if p.managedBy == managedByMirror {
+		slice.Annotations = p.annotations
+	}
 	slice.Generation++
 	return []events.Proposal{events.Alter(d.from, &slice, SliceChanged, changed...)}
 }

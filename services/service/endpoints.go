@@ -3,6 +3,7 @@ package service
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -78,7 +79,7 @@ func (e *Endpoints) Keys(c events.Change, state *events.State) []events.Ref {
 			}
 		}
 	case nodesKind:
-		if labelsOf(c.Old)[corev1.LabelTopologyZone] != labelsOf(c.New)[corev1.LabelTopologyZone] {
+		if c.Old == nil || c.New == nil || isLost(c.Old) != isLost(c.New) || labelsOf(c.Old)[corev1.LabelTopologyZone] != labelsOf(c.New)[corev1.LabelTopologyZone] {
 			return e.selecting(state, ref.Name)
 		}
 	}
@@ -98,14 +99,26 @@ func (e *Endpoints) selecting(state *events.State, node string) []events.Ref {
 
 // facts are what an endpoint says of a pod, apart from its labels.
 type facts struct {
-	ip, node, host    string
+	ips, node, host   string
 	ready, going, end bool
 }
 
 func factsOf(o *events.Object) facts {
 	pod := o.Typed().(*corev1.Pod)
-	return facts{ip: pod.Status.PodIP, node: pod.Spec.NodeName, host: pod.Spec.Hostname + "." + pod.Spec.Subdomain,
+	var ips strings.Builder
+	ips.WriteString(pod.Status.PodIP)
+	for _, ip := range pod.Status.PodIPs {
+		ips.WriteString("," + ip.IP)
+	}
+	return facts{ips: ips.String(), node: pod.Spec.NodeName, host: pod.Spec.Hostname + "." + pod.Spec.Subdomain,
 		ready: isReady(pod), going: pod.DeletionTimestamp != nil, end: isFinished(pod)}
+}
+
+// isLost says that nothing is known of a node, or that it isn't well: its pods can't be relied on, whatever they said last.
+func isLost(node *events.Object) bool {
+	return slices.ContainsFunc(node.Typed().(*corev1.Node).Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue
+	})
 }
 
 func isReady(pod *corev1.Pod) bool {

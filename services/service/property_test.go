@@ -26,17 +26,34 @@ func turn(t *rapid.T, w *transcript.World) {
 	require.NoError(t, seat.Decide())
 }
 
-// TestNoAddressTwice lets three deciders race for a range of 13 addresses on states of different ages.
+// changes are what the histories do to Services: of type, of families, of ports. Some are refused for some Services, as by the API.
+var changes = []string{
+	"spec: {type: ClusterIP}", "spec: {type: NodePort}", "spec: {type: LoadBalancer}",
+	"spec: {type: LoadBalancer, externalTrafficPolicy: Local}", "spec: {externalTrafficPolicy: Cluster}",
+	"spec: {type: LoadBalancer, allocateLoadBalancerNodePorts: false}", "spec: {allocateLoadBalancerNodePorts: true}",
+	"spec: {type: ExternalName, externalName: example.com}",
+	"spec: {type: ClusterIP, clusterIP: None, clusterIPs: [None]}",
+	"spec: {ipFamilyPolicy: SingleStack}", "spec: {ipFamilyPolicy: PreferDualStack}", "spec: {ipFamilyPolicy: RequireDualStack}",
+	"spec: {ports: [{port: 80}]}", "spec: {ports: [{name: a, port: 80, nodePort: 30001}, {name: b, port: 81}]}",
+	"spec: {ports: [{name: a, port: 80}, {name: b, port: 80, protocol: UDP}]}",
+}
+
+// TestNoAddressTwice lets three deciders race for ranges of 13 addresses each on states of different ages, while Services change their types, families
+// and ports.
 func TestNoAddressTwice(t *testing.T) {
 	kinds := transcript.Registry(t)
-	fresh := func() runner.Decider { return NewAddresses(netip.MustParsePrefix("10.96.0.0/28")) }
+	fresh := func() runner.Decider {
+		return NewAddresses(netip.MustParsePrefix("10.96.0.0/28"), netip.MustParsePrefix("fd00:96::/124"))
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		w := transcript.NewWorld(kinds, fresh, fresh, fresh)
+		require.NoError(t, w.Apply([]byte(`{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: kubernetes}, spec: {cidrs: [10.96.0.0/28, "fd00:96::/124"]}}`)))
 		name := rapid.Custom(func(t *rapid.T) string { return fmt.Sprintf("svc-%d", rapid.IntRange(0, 17).Draw(t, "name")) })
 		t.Repeat(map[string]func(*rapid.T){
 			"create": func(t *rapid.T) {
-				address := rapid.SampledFrom([]string{"", "", "", "10.96.0.3", "10.96.0.4"}).Draw(t, "address")
+				address := rapid.SampledFrom([]string{"", "", "", "10.96.0.3", "10.96.0.4", "fd00:96::3"}).Draw(t, "address")
 				kind := rapid.SampledFrom([]string{"ClusterIP", "NodePort", "LoadBalancer"}).Draw(t, "type")
+				policy := rapid.SampledFrom([]string{"SingleStack", "PreferDualStack", "RequireDualStack"}).Draw(t, "policy")
 				port := ""
 				if kind != "ClusterIP" && rapid.Bool().Draw(t, "asks") {
 					port = ", nodePort: 30001"
@@ -45,8 +62,14 @@ func TestNoAddressTwice(t *testing.T) {
 				if _, exists := w.State().Get(ref); exists {
 					return
 				}
-				require.NoError(t, w.Apply(fmt.Appendf(nil, "{apiVersion: v1, kind: Service, metadata: {name: %s}, spec: {type: %s, clusterIP: %q, ports: [{port: 80%s}]}}",
-					ref.Name, kind, address, port)))
+				require.NoError(t, w.Apply(fmt.Appendf(nil, "{apiVersion: v1, kind: Service, metadata: {name: %s}, spec: {type: %s, clusterIP: %q, ipFamilyPolicy: %s, ports: [{port: 80%s}]}}",
+					ref.Name, kind, address, policy, port)))
+			},
+			"change": func(t *rapid.T) {
+				ref := serviceRef("default", name.Draw(t, "name"))
+				if _, exists := w.State().Get(ref); exists {
+					_ = w.Patch(ref, []byte(rapid.SampledFrom(changes).Draw(t, "change")))
+				}
 			},
 			"delete": func(t *rapid.T) { _ = w.Delete(serviceRef("default", name.Draw(t, "name"))) },
 			"turn":   func(t *rapid.T) { turn(t, w) },
@@ -57,24 +80,55 @@ func TestNoAddressTwice(t *testing.T) {
 	})
 }
 
+// needs are the claims that what a Service says calls for.
+func needs(svc *corev1.Service) []events.Ref {
+	var refs []events.Ref
+	for _, text := range svc.Spec.ClusterIPs {
+		if address, err := netip.ParseAddr(text); err == nil {
+			refs = append(refs, addressClaim(address))
+		}
+	}
+	for _, p := range svc.Spec.Ports {
+		if p.NodePort != 0 {
+			refs = append(refs, portClaim(p.NodePort))
+		}
+	}
+	if p := svc.Spec.HealthCheckNodePort; p != 0 {
+		refs = append(refs, portClaim(p))
+	}
+	slices.SortFunc(refs, compareRefs)
+	return slices.Compact(refs) // TCP and UDP may share a node port
+}
+
+// checkWhole holds that a Service has what its type and its families call for.
+func checkWhole(t *rapid.T, svc *corev1.Service) {
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		require.Empty(t, needs(svc))
+		return
+	}
+	if svc.Spec.ClusterIP != corev1.ClusterIPNone {
+		require.Len(t, svc.Spec.ClusterIPs, len(svc.Spec.IPFamilies), "%s has no address of some family and no reason", svc.Name)
+		for i, address := range svc.Spec.ClusterIPs {
+			require.Equal(t, svc.Spec.IPFamilies[i], familyOf(netip.MustParseAddr(address)))
+		}
+	}
+	if svc.Spec.Type == corev1.ServiceTypeNodePort {
+		for _, p := range svc.Spec.Ports {
+			require.NotZero(t, p.NodePort)
+		}
+	}
+	require.Equal(t, usesHealthPort(&svc.Spec), svc.Spec.HealthCheckNodePort != 0)
+}
+
 // checkClaims holds that what a Service was not refused it alone has, and, when quiet, that every claim has its Service.
 func checkClaims(t *rapid.T, state *events.State, quiet bool) {
 	had := map[events.Ref]string{}
 	for o := range state.All(servicesKind, "") {
 		svc := o.Typed().(*corev1.Service)
-		var needs []events.Ref
-		if address, err := netip.ParseAddr(svc.Spec.ClusterIP); err == nil {
-			needs = append(needs, addressClaim(address))
-		}
-		for _, p := range svc.Spec.Ports {
-			if p.NodePort != 0 {
-				needs = append(needs, portClaim(p.NodePort))
-			}
-		}
 		if quiet && refusalOf(svc) == nil {
-			require.NotEmpty(t, svc.Spec.ClusterIP, "%s has no address and no reason", o.Ref)
+			checkWhole(t, svc)
 		}
-		for _, ref := range needs {
+		for _, ref := range needs(svc) {
 			claim, ok := state.Get(ref)
 			h, _ := holderOf(claim)
 			if !ok || h != (holder{o.Ref, o.UID()}) {
@@ -100,6 +154,7 @@ func TestEndpointsAreThePods(t *testing.T) {
 	kinds := transcript.Registry(t)
 	rapid.Check(t, func(t *rapid.T) {
 		w := transcript.NewWorld(kinds, newEndpoints, newEndpoints)
+		require.NoError(t, w.Apply([]byte("{apiVersion: v1, kind: Node, metadata: {name: n1}}")))
 		app := rapid.SampledFrom([]string{"a", "b", "c"})
 		podRef := rapid.Custom(func(t *rapid.T) events.Ref {
 			return events.Ref{Resource: "pods", Namespace: "default", Name: fmt.Sprintf("p%d", rapid.IntRange(0, 7).Draw(t, "pod"))}
