@@ -32,14 +32,15 @@ type Feed interface {
 
 // Config says which node this is and how it runs pods.
 type Config struct {
-	NodeName string
-	Cluster  string            // name of the cluster: marks its containers, and names its network
-	Labels   map[string]string // of the node, beside the usual ones
-	Root     string            // directory for the pods' files; must be absolute, and the same path for Docker
-	Feed     Feed
-	Proxy    Proxy // told of services and endpoints; nil: nobody is
-	DNS      DNS   // likewise
-	Log      *slog.Logger
+	NodeName  string
+	Cluster   string            // name of the cluster: marks its containers, and names its network
+	Labels    map[string]string // of the node, beside the usual ones
+	Root      string            // directory for the pods' files; must be absolute, and the same path for Docker
+	Feed      Feed
+	Proxy     Proxy     // told of services and endpoints; nil: nobody is
+	DNS       DNS       // likewise
+	Announcer Announcer // of addresses on the node's links; nil: none are announced
+	Log       *slog.Logger
 
 	DockerHost string // of the Docker API; empty: DOCKER_HOST or the default socket
 	PodCIDR    string // addresses of the node's pods; empty, or those of Docker's own bridge: pods are on that, which is faster
@@ -149,6 +150,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.reportNode(ctx) })
 	group.Go(func() error { return a.heartbeat(ctx) })
 	group.Go(func() error { return a.serveProxy(ctx) })
+	if a.config.Announcer != nil {
+		group.Go(func() error { return a.config.Announcer.Run(ctx) })
+	}
 	group.Go(func() error { return a.config.Feed.ServeLogs(ctx, a.serveLog) })
 	group.Go(func() error {
 		select {
@@ -186,6 +190,8 @@ func (a *Agent) heartbeat(ctx context.Context) error {
 	for {
 		if err := a.config.Feed.Heartbeat(ctx); err != nil {
 			a.log.Debug("heartbeat not taken", "error", err)
+		} else if a.config.Announcer != nil {
+			a.config.Announcer.Heard()
 		}
 		select {
 		case <-ctx.Done():

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,10 +17,12 @@ import (
 // objectStore holds what the cluster has told of other objects than pods. The agent's mutex guards it; the maps that it has handed out
 // never change, so that decisions can be taken without the mutex.
 type objectStore struct {
-	revision   uint64 // grows with each slice
-	namespaces map[string]*namespace
-	services   map[string]*corev1.Service // by namespace/name
-	dirty      map[string]bool            // namespaces that this slice has changed
+	revision    uint64 // grows with each slice
+	namespaces  map[string]*namespace
+	services    map[string]*corev1.Service // by namespace/name
+	dirty       map[string]bool            // namespaces that this slice has changed
+	addresses   map[string]netip.Addr      // to be announced, by the name of their object
+	readdressed bool                       // this slice has changed them
 }
 
 // namespace holds the objects that the pods of one namespace may refer to.
@@ -31,16 +34,18 @@ type namespace struct {
 }
 
 func newObjectStore() *objectStore {
-	return &objectStore{namespaces: map[string]*namespace{}, services: map[string]*corev1.Service{}, dirty: map[string]bool{}}
+	return &objectStore{namespaces: map[string]*namespace{}, services: map[string]*corev1.Service{}, dirty: map[string]bool{}, addresses: map[string]netip.Addr{}}
 }
 
 // begin begins a slice; a full one replaces everything.
 func (s *objectStore) begin(full bool) {
 	clear(s.dirty)
 	s.revision++
+	s.readdressed = full
 	if !full {
 		return
 	}
+	clear(s.addresses)
 	for name := range s.namespaces {
 		s.namespaces[name] = &namespace{revision: s.revision}
 		s.dirty[name] = true
@@ -97,6 +102,13 @@ func (s *objectStore) apply(o nodewire.Object, change *proxy.Change) error {
 			return err
 		}
 		addEndpoints(change, o, endpoints)
+	case nodewire.IPAddresses:
+		address, err := netip.ParseAddr(o.Name) // an IPAddress is named by what it is
+		if err != nil {
+			return err
+		}
+		put(s.addresses, o, address)
+		s.readdressed = true
 	}
 	return nil
 }

@@ -2,6 +2,9 @@ package agent
 
 import (
 	"context"
+	"maps"
+	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +23,13 @@ type Proxy interface {
 // DNS answers for the services' names on the node. Apply must not wait for anything.
 type DNS interface {
 	Apply(change proxy.Change) error
+}
+
+// Announcer answers for addresses on the node's links. Announce and Heard must not wait for anything.
+type Announcer interface {
+	Announce(addresses []netip.Addr) // these and no others
+	Heard()                          // the control plane was heard just now
+	Run(ctx context.Context) error
 }
 
 const proxyRetry = 2 * time.Second
@@ -84,5 +94,12 @@ func (a *Agent) serveProxy(ctx context.Context) error {
 			pause(ctx, proxyRetry)
 			err = a.config.Proxy.Apply(ctx, proxy.Change{})
 		}
+	}
+}
+
+// tellAnnouncer says which addresses are to be announced, if that has changed or everything was told anew; a.mu is held.
+func (a *Agent) tellAnnouncer() {
+	if a.config.Announcer != nil && a.objects.readdressed {
+		a.config.Announcer.Announce(slices.SortedFunc(maps.Values(a.objects.addresses), netip.Addr.Compare))
 	}
 }

@@ -63,6 +63,7 @@ func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 		}
 	}
 	a.tellServices(change)
+	a.tellAnnouncer()
 	a.mu.Unlock()
 	for _, p := range touched {
 		p.kick()

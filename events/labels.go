@@ -8,3 +8,6 @@ const AgentLabel = "wake.dev/agent"
 func StartLease() Ref {
 	return Ref{Group: "coordination.k8s.io", Resource: "leases", Namespace: "kube-system", Name: "wake"}
 }
+
+// AnnouncedBy is the annotation of an IPAddress that names the node which is to answer for the address on its link.
+const AnnouncedBy = "wake.dev/announced-by"

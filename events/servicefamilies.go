@@ -14,6 +14,19 @@ func DefaultServiceCIDR() Ref {
 
 // ServiceFamilies gives the IP families of which the cluster has addresses for services, the preferred one first; none if nothing says so.
 func (s *State) ServiceFamilies() []corev1.IPFamily {
+	var families []corev1.IPFamily
+	for _, prefix := range s.ServiceRanges() {
+		if prefix.Addr().Is4() {
+			families = append(families, corev1.IPv4Protocol)
+		} else {
+			families = append(families, corev1.IPv6Protocol)
+		}
+	}
+	return families
+}
+
+// ServiceRanges gives the ranges of services' addresses, as DefaultServiceCIDR says.
+func (s *State) ServiceRanges() []netip.Prefix {
 	o, ok := s.Get(DefaultServiceCIDR())
 	if !ok {
 		return nil
@@ -22,16 +35,11 @@ func (s *State) ServiceFamilies() []corev1.IPFamily {
 	if !ok {
 		return nil
 	}
-	var families []corev1.IPFamily
+	var ranges []netip.Prefix
 	for _, text := range cidr.Spec.CIDRs {
-		prefix, err := netip.ParsePrefix(text)
-		switch {
-		case err != nil:
-		case prefix.Addr().Is4():
-			families = append(families, corev1.IPv4Protocol)
-		default:
-			families = append(families, corev1.IPv6Protocol)
+		if prefix, err := netip.ParsePrefix(text); err == nil {
+			ranges = append(ranges, prefix)
 		}
 	}
-	return families
+	return ranges
 }

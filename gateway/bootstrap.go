@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/schemas"
+	"github.com/wakehq/wake/schemas/addresspool"
 )
 
 // bootstrapActor names in the ledger who wrote what every cluster begins with.
@@ -35,6 +37,7 @@ type BootstrapConfig struct {
 	API          netip.AddrPort // where the API is served
 	ServiceCIDRs []netip.Prefix // addresses of services; the first address of the first one becomes that of the service "kubernetes"
 	Shared       bool           // there are other gateways: KeepEndpoints writes the endpoints of all
+	Pool         []string       // ranges of addresses for load balancers, which become the pool "default"; empty: it stays as it is
 }
 
 // Bootstrap writes what every cluster begins with, as far as it isn't there: the namespaces, and the service "kubernetes" with its endpoints, which
@@ -45,6 +48,9 @@ func Bootstrap(ctx context.Context, ledger events.Ledger, view *events.View, con
 		if err := insist(ctx, ledger, view, func(state *events.State, now time.Time) (events.Proposal, error) { return ensure(state, obj, now) }); err != nil {
 			return fmt.Errorf("writing what a cluster begins with: %w", err)
 		}
+	}
+	if err := insist(ctx, ledger, view, config.pool); err != nil {
+		return fmt.Errorf("writing the load balancers' addresses: %w", err)
 	}
 	if err := insist(ctx, ledger, view, started); err != nil {
 		return fmt.Errorf("recording the start: %w", err)
@@ -82,6 +88,44 @@ func insist(ctx context.Context, ledger events.Ledger, view *events.View, word f
 			return err
 		}
 	}
+}
+
+// defaultPool is the pool whose ranges are given at the start.
+const defaultPool = "default"
+
+// pool puts the ranges that were given at the start into the pools, and leaves the other pools alone.
+func (c BootstrapConfig) pool(state *events.State, now time.Time) (none events.Proposal, err error) {
+	if len(c.Pool) == 0 {
+		return none, nil
+	}
+	ref := events.Ref{Resource: "configmaps", Namespace: addresspool.Namespace, Name: addresspool.ConfigMap}
+	kind, _ := state.Registry().ByStorage(ref.Group, ref.Resource)
+	write := &schemas.Write{Namespace: ref.Namespace, Name: ref.Name, Now: now}
+	old, exists := state.Get(ref)
+	pools := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name}}
+	if exists {
+		pools = old.Typed().(*corev1.ConfigMap).DeepCopy()
+	}
+	ranges := strings.Join(c.Pool, ", ")
+	if pools.Data[defaultPool] == ranges {
+		return none, nil
+	}
+	if pools.Data == nil {
+		pools.Data = map[string]string{}
+	}
+	pools.Data[defaultPool] = ranges
+	if !exists {
+		created, _, err := kind.PrepareCreate(write, pools)
+		if err != nil {
+			return none, err
+		}
+		return events.Create(state, created, kind.KindName+"Created"), nil
+	}
+	updated, _, err := kind.PrepareUpdate(write, withVersion(pools, old), old.Typed())
+	if err != nil {
+		return none, err
+	}
+	return events.Alter(old, updated, kind.KindName+"Changed", changedDesired(old.Typed(), updated)...), nil
 }
 
 // started renews the Lease that tells when the cluster was started last, and how often it was before.

@@ -22,7 +22,7 @@ import (
 func coreKinds() []*Kind {
 	gvk := corev1.SchemeGroupVersion.WithKind
 	return []*Kind{
-		{KindName: "ConfigMap", Resource: "configmaps", ShortNames: []string{"cm"},
+		{KindName: "ConfigMap", Resource: "configmaps", ShortNames: []string{"cm"}, admit: admitConfigMap, carry: carryConfigMap,
 			create: configmap.Strategy, update: updates(configmap.Strategy)},
 		{KindName: "Endpoints", Resource: "endpoints", ShortNames: []string{"ep"},
 			create: newEndpointsStrategy(), update: updates(newEndpointsStrategy())},
@@ -52,7 +52,7 @@ func coreKinds() []*Kind {
 			Subresources: statusOnly(gvk("ResourceQuota"))},
 		{KindName: "Secret", Resource: "secrets", create: secret.Strategy, update: updates(secret.Strategy), fields: secretFields},
 		{KindName: "Service", Resource: "services", ShortNames: []string{"svc"}, Categories: all, fields: serviceFields,
-			create: service.Strategy, update: updates(service.Strategy, service.StatusStrategy),
+			create: serviceStrategy{service.Strategy}, update: updates(serviceStrategy{service.Strategy}, service.StatusStrategy),
 			admit: admitService, carry: carryService,
 			Subresources: []Subresource{
 				{Name: "proxy", Kind: gvk("ServiceProxyOptions"), Verbs: anyMethod},

@@ -111,7 +111,7 @@ func (c *cluster) url() string { return "https://" + c.listener.Addr().String() 
 // run runs everything until asked ends or a part fails. ready is called when the API serves.
 func (c *cluster) run(asked context.Context, ready func() error) error {
 	address := netip.MustParseAddrPort(c.listener.Addr().String())
-	if err := gateway.Bootstrap(asked, c.ledger, c.view, gateway.BootstrapConfig{API: address, ServiceCIDRs: c.services}); err != nil {
+	if err := gateway.Bootstrap(asked, c.ledger, c.view, gateway.BootstrapConfig{API: address, ServiceCIDRs: c.services, Pool: c.options.pools}); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(asked)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/wakehq/wake/services/garbage"
 	"github.com/wakehq/wake/services/job"
+	"github.com/wakehq/wake/services/loadbalancer"
 	"github.com/wakehq/wake/services/namespace"
 	"github.com/wakehq/wake/services/node"
 	"github.com/wakehq/wake/services/replication"
@@ -46,7 +47,7 @@ func (d deciding) deciders(scheduling scheduler.Config) []runner.Decider {
 		scheduler.NewWith(scheduling),
 		replication.NewDeployments(), replication.NewSets(),
 		job.New(),
-		service.NewAddresses(d.services...), service.NewEndpoints(),
+		service.NewAddresses(d.services...), service.NewEndpoints(), loadbalancer.New(),
 		garbage.New(),
 		namespace.New(d.authority),
 		node.New(),

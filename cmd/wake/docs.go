@@ -15,6 +15,7 @@ import (
 	"github.com/wakehq/wake/services/feed"
 	"github.com/wakehq/wake/services/garbage"
 	"github.com/wakehq/wake/services/job"
+	"github.com/wakehq/wake/services/loadbalancer"
 	"github.com/wakehq/wake/services/namespace"
 	"github.com/wakehq/wake/services/node"
 	"github.com/wakehq/wake/services/replication"
@@ -44,7 +45,7 @@ func docsCommand() *cobra.Command {
 
 // catalogue is every event type, by who writes it.
 func catalogue() []events.TypeDoc {
-	return slices.Concat(gateway.EventTypes, scheduler.EventTypes, replication.EventTypes, job.EventTypes, service.EventTypes,
+	return slices.Concat(gateway.EventTypes, scheduler.EventTypes, replication.EventTypes, job.EventTypes, service.EventTypes, loadbalancer.EventTypes,
 		garbage.EventTypes, namespace.EventTypes, node.EventTypes, feed.EventTypes, plan.EventTypes)
 }
 

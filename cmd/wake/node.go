@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/wakehq/wake/agent"
+	"github.com/wakehq/wake/agent/announce"
 	"github.com/wakehq/wake/agent/proxy"
 	"github.com/wakehq/wake/agent/proxy/nft"
 )
@@ -59,7 +60,8 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 	if err != nil {
 		return nil, err
 	}
-	config.Feed, config.Log, config.Proxy = feed, log, proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log)
+	config.Feed, config.Log, config.Announcer = feed, log, announce.New(log)
+	config.Proxy = proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log)
 	return agent.New(ctx, config)
 }
 

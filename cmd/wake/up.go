@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wakehq/wake/schemas/addresspool"
 	"github.com/wakehq/wake/services/service"
 )
 
@@ -27,6 +28,7 @@ type upOptions struct {
 
 	retention retention
 	identity  identity
+	pools     []string // addresses for load balancers
 	level     slog.Level
 }
 
@@ -59,6 +61,7 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	f.StringVar(&o.identity.Node, "node-name", host, "name of this machine's node")
 	f.StringVar(&o.identity.PodCIDR, "pod-cidr", "", "a network of their own for the pods, such as 10.244.0.0/24 (default: Docker's bridge, on which containers start faster)")
 	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services: one range, or one of IPv4 and one of IPv6 apart by a comma, the preferred first")
+	f.StringSliceVar(&o.pools, "load-balancer-pool", nil, "addresses for services of type LoadBalancer, such as 192.0.2.100-192.0.2.120 or 192.0.2.0/28: the pool \"default\" in configmap kube-system/load-balancer-pools (default: what is there)")
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it in the background and return when it is ready")
@@ -82,6 +85,11 @@ func (o *upOptions) check() error {
 	}
 	if err := o.retention.check(); err != nil {
 		return err
+	}
+	for _, text := range o.pools {
+		if _, err := addresspool.ParseRange(text); err != nil {
+			return fmt.Errorf("--load-balancer-pool: %w", err)
+		}
 	}
 	if o.identity.PodCIDR == "" {
 		return nil

@@ -25,6 +25,7 @@ const (
 	Services       Resource = "services"
 	EndpointSlices Resource = "endpointslices"
 	Nodes          Resource = "nodes"
+	IPAddresses    Resource = "ipaddresses" // those that the node is to announce
 )
 
 // Object is one Kubernetes object of a Slice: its generated protobuf encoding, status included, without an envelope.

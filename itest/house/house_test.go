@@ -129,6 +129,7 @@ var heavy = map[string][]string{
 	"k8s.io/kubectl":           {"cmd/wake"},
 	"sigs.k8s.io/knftables":    {"agent/proxy"},
 	"github.com/vishvananda":   {"agent"},
+	"github.com/mdlayher":      {"agent/announce"},
 }
 
 func TestHeavyDependenciesHaveOneImporter(t *testing.T) {

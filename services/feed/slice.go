@@ -21,7 +21,7 @@ type object struct {
 
 // groups holds the API groups of the resources of slices.
 var groups = map[nodewire.Resource]string{nodewire.EndpointSlices: "discovery.k8s.io", nodewire.Pods: "", nodewire.Secrets: "",
-	nodewire.ConfigMaps: "", nodewire.Services: "", nodewire.Nodes: ""}
+	nodewire.ConfigMaps: "", nodewire.Services: "", nodewire.Nodes: "", nodewire.IPAddresses: "networking.k8s.io"}
 
 func (o object) ref() events.Ref {
 	return events.Ref{Group: groups[o.resource], Resource: string(o.resource), Namespace: o.namespace, Name: o.name}
@@ -68,6 +68,11 @@ func (f *Feed) Snapshot(_ context.Context, node string) (nodewire.Slice, error) 
 	for _, resource := range []nodewire.Resource{nodewire.Services, nodewire.EndpointSlices} {
 		for o := range f.state.All(object{resource: resource}.ref().GroupResource(), "") {
 			entitled = append(entitled, object{resource, o.Ref.Namespace, o.Ref.Name})
+		}
+	}
+	for o := range f.state.All(object{resource: nodewire.IPAddresses}.ref().GroupResource(), "") {
+		if announcerOf(o) == node {
+			entitled = append(entitled, object{resource: nodewire.IPAddresses, name: o.Ref.Name})
 		}
 	}
 	full := nodewire.Slice{Node: node, Epoch: f.epoch, Revision: a.revision, Full: true}
@@ -188,7 +193,18 @@ func (b *batch) note(c events.Change) {
 		}
 	case nodewire.Pods:
 		b.notePod(name, c)
+	case nodewire.IPAddresses:
+		b.tell(announcerOf(c.Old), name)
+		b.tell(announcerOf(c.New), name)
 	}
+}
+
+// announcerOf is the node that is to announce an address.
+func announcerOf(o *events.Object) string {
+	if o == nil {
+		return ""
+	}
+	return o.Meta().GetAnnotations()[events.AnnouncedBy]
 }
 
 // isEcho says that a change is a node's own report.
@@ -298,6 +314,8 @@ func (b *batch) entitled(node string, name object, o *events.Object) bool {
 		return b.feed.wants[name][node] > 0
 	case nodewire.Nodes:
 		return name.name == node
+	case nodewire.IPAddresses:
+		return announcerOf(o) == node
 	}
 	return true
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
@@ -55,6 +56,26 @@ func TestSliceOfANode(t *testing.T) {
 		w.create(service("db"))
 		require.Contains(t, w.knows("n1"), "services/db")
 		require.Contains(t, w.knows("n2"), "services/db")
+	})
+}
+
+// TestAddressesAreTheirAnnouncers holds that an address is told to the node that is to announce it and to nobody else, and taken back when it moves.
+func TestAddressesAreTheirAnnouncers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		address := func(node string) *networkingv1.IPAddress {
+			return &networkingv1.IPAddress{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.100", UID: "u", Annotations: map[string]string{events.AnnouncedBy: node}}}
+		}
+		w := newWorld(t.Context(), t)
+		w.create(address("n1"))
+		w.attach("n1")
+		w.attach("n2")
+		require.Equal(t, []string{"ipaddresses/192.0.2.100"}, w.knows("n1"))
+		require.Empty(t, w.knows("n2"))
+		w.do(events.Alter(w.get(object{nodewire.IPAddresses, "", "192.0.2.100"}), address("n2"), "LoadBalancerAnnouncerMoved"))
+		require.Empty(t, w.knows("n1"))
+		require.Equal(t, []string{"ipaddresses/192.0.2.100"}, w.knows("n2"))
+		w.do(events.Remove(w.get(object{nodewire.IPAddresses, "", "192.0.2.100"}), "LoadBalancerAddressReleased"))
+		require.Empty(t, w.knows("n2"))
 	})
 }
 
