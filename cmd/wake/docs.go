@@ -18,6 +18,7 @@ import (
 	"github.com/wakehq/wake/services/loadbalancer"
 	"github.com/wakehq/wake/services/namespace"
 	"github.com/wakehq/wake/services/node"
+	"github.com/wakehq/wake/services/nodeipam"
 	"github.com/wakehq/wake/services/replication"
 	"github.com/wakehq/wake/services/scheduler"
 	"github.com/wakehq/wake/services/service"
@@ -46,7 +47,7 @@ func docsCommand() *cobra.Command {
 // catalogue is every event type, by who writes it.
 func catalogue() []events.TypeDoc {
 	return slices.Concat(gateway.EventTypes, scheduler.EventTypes, replication.EventTypes, job.EventTypes, service.EventTypes, loadbalancer.EventTypes,
-		garbage.EventTypes, namespace.EventTypes, node.EventTypes, feed.EventTypes, plan.EventTypes)
+		garbage.EventTypes, namespace.EventTypes, node.EventTypes, nodeipam.EventTypes, feed.EventTypes, plan.EventTypes)
 }
 
 func printCatalogue(out io.Writer) error {
