@@ -17,7 +17,8 @@ import (
 // Resource names what an Object in a Slice is.
 type Resource string
 
-// The resources a node is told of: the pods bound to it, what those pods name, and what the service proxy needs.
+// The resources a node is told of: the pods bound to it, what those pods name, what the service proxy needs, itself, and of the other nodes what the
+// pod network needs.
 const (
 	Pods           Resource = "pods"
 	Secrets        Resource = "secrets"

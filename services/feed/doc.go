@@ -3,8 +3,9 @@
 //
 //   - A node is given the pods bound to it, the Secrets and ConfigMaps that those pods name, all Services and EndpointSlices, and itself.
 //     What it is no longer entitled to it is told to forget.
+//   - Of other nodes with agents it is given names, pod ranges and internal addresses, and nothing more. A lost node is still there; a deleted one isn't.
 //   - The slices of a node form a chain without gaps: each names the revision that it follows. A full slice is consistent with the chain.
-//   - A change costs the nodes that it concerns; only Services and EndpointSlices concern all. What a node itself reported is not sent
+//   - A change costs the nodes that it concerns; only Services, EndpointSlices, and nodes that come, go or move concern all. What a node itself reported is not sent
 //     back to it as a change.
 //   - A report changes the status of a pod bound to that node, of the UID that it names, or of the node itself, and nothing else. The
 //     node's name is that of the subject on which the broker let it speak.

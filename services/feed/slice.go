@@ -65,9 +65,11 @@ func (f *Feed) Snapshot(_ context.Context, node string) (nodewire.Slice, error) 
 			}
 		}
 	}
-	for _, resource := range []nodewire.Resource{nodewire.Services, nodewire.EndpointSlices} {
+	for _, resource := range []nodewire.Resource{nodewire.Services, nodewire.EndpointSlices, nodewire.Nodes} {
 		for o := range f.state.All(object{resource: resource}.ref().GroupResource(), "") {
-			entitled = append(entitled, object{resource, o.Ref.Namespace, o.Ref.Name})
+			if resource != nodewire.Nodes || o.Ref.Name != node && isPeer(o) {
+				entitled = append(entitled, object{resource, o.Ref.Namespace, o.Ref.Name})
+			}
 		}
 	}
 	for o := range f.state.All(object{resource: nodewire.IPAddresses}.ref().GroupResource(), "") {
@@ -81,7 +83,7 @@ func (f *Feed) Snapshot(_ context.Context, node string) (nodewire.Slice, error) 
 		if !ok {
 			continue
 		}
-		wire, err := encode(name, o)
+		wire, err := encodeFor(node, name, o)
 		if err != nil {
 			return nodewire.Slice{}, err
 		}
@@ -120,6 +122,14 @@ func (f *Feed) want(need object, node string, more int) int {
 	return count
 }
 
+// encodeFor words an object for a node: other nodes than itself only as far as their pods' packets need it.
+func encodeFor(node string, name object, o *events.Object) (nodewire.Object, error) {
+	if name.resource == nodewire.Nodes && name.name != node {
+		return encodePeer(name, o)
+	}
+	return encode(name, o)
+}
+
 // encode words an object as it is. Its cause is what the node is to act on, which its own reports of a pod's status aren't.
 func encode(name object, o *events.Object) (nodewire.Object, error) {
 	data, err := o.Typed().(interface{ Marshal() ([]byte, error) }).Marshal()
@@ -136,6 +146,7 @@ type batch struct {
 	feed    *Feed
 	state   *events.State
 	objects map[object]nodewire.Object // as they are now, each encoded once
+	peers   map[object]nodewire.Object // nodes as the other nodes are told of them, likewise
 	all     map[object]bool            // what every node is to be told of
 	some    map[string]map[object]bool // what single nodes are
 	gone    map[object]goneAt
@@ -152,7 +163,7 @@ func (f *Feed) send(changes []events.Change, state *events.State) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state = state
-	b := &batch{feed: f, state: state, objects: map[object]nodewire.Object{}, all: map[object]bool{}, some: map[string]map[object]bool{},
+	b := &batch{feed: f, state: state, objects: map[object]nodewire.Object{}, peers: map[object]nodewire.Object{}, all: map[object]bool{}, some: map[string]map[object]bool{},
 		gone: map[object]goneAt{}}
 	for _, c := range changes {
 		b.note(c)
@@ -186,6 +197,13 @@ func (b *batch) note(c events.Change) {
 	case nodewire.Nodes:
 		if !isEcho(c, name.name) {
 			b.tell(name.name, name)
+		}
+		if !samePeer(c.Old, c.New) {
+			for node := range b.feed.nodes {
+				if node != name.name {
+					b.tell(node, name)
+				}
+			}
 		}
 	case nodewire.Secrets, nodewire.ConfigMaps:
 		for node := range b.feed.wants[name] {
@@ -298,11 +316,15 @@ func (b *batch) object(node string, name object) (nodewire.Object, error) {
 			Revision: b.state.Revision(), Cause: b.gone[name].revision}
 		return wire, nil
 	}
-	if wire, ok := b.objects[name]; ok {
+	encoded := b.objects
+	if name.resource == nodewire.Nodes && name.name != node {
+		encoded = b.peers
+	}
+	if wire, ok := encoded[name]; ok {
 		return wire, nil
 	}
-	wire, err := encode(name, o)
-	b.objects[name] = wire
+	wire, err := encodeFor(node, name, o)
+	encoded[name] = wire
 	return wire, err
 }
 
@@ -313,7 +335,7 @@ func (b *batch) entitled(node string, name object, o *events.Object) bool {
 	case nodewire.Secrets, nodewire.ConfigMaps:
 		return b.feed.wants[name][node] > 0
 	case nodewire.Nodes:
-		return name.name == node
+		return name.name == node || isPeer(o)
 	case nodewire.IPAddresses:
 		return announcerOf(o) == node
 	}

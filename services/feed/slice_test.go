@@ -79,6 +79,52 @@ func TestAddressesAreTheirAnnouncers(t *testing.T) {
 	})
 }
 
+// peer makes a node with an agent, a pod range, and an address.
+func peer(name, podRange string) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{events.AgentLabel: "true", "secret": "label"}}, Spec: corev1.NodeSpec{PodCIDR: podRange}}
+	if podRange != "" {
+		n.Spec.PodCIDRs = []string{podRange}
+	}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeHostName, Address: name}}
+	return n
+}
+
+// TestPeers holds what a node is told of another: what routing needs, when that changes, until the other is deleted.
+func TestPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t.Context(), t)
+		w.create(peer("n1", "10.244.0.0/24"))
+		w.attach("n1")
+		name := object{resource: nodewire.Nodes, name: "n2"}
+		w.create(peer("n2", "")) // without a status yet
+		require.Equal(t, []string{"nodes/n1"}, w.knows("n1"))
+		observe := func(change func(*corev1.Node)) {
+			n := w.get(name).Typed().(*corev1.Node).DeepCopy()
+			change(n)
+			w.do(events.Observe(w.get(name), n, "NodeObserved"))
+		}
+		observe(func(n *corev1.Node) { n.Status = peer("n2", "").Status })
+		require.Equal(t, []string{"nodes/n1"}, w.knows("n1"), "without a range it is nobody's business")
+		w.do(events.Alter(w.get(name), peer("n2", "10.244.1.0/24"), "NodeRangeAssigned"))
+		require.Equal(t, []string{"nodes/n1", "nodes/n2"}, w.knows("n1"))
+		var told corev1.Node
+		require.NoError(t, told.Unmarshal(w.line.nodes["n1"].objects[name].Data))
+		require.Equal(t, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2", UID: told.UID}, Spec: corev1.NodeSpec{PodCIDR: "10.244.1.0/24", PodCIDRs: []string{"10.244.1.0/24"}},
+			Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}}}, told)
+
+		published := w.line.nodes["n1"].published
+		observe(func(n *corev1.Node) {
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
+		})
+		require.Equal(t, published, w.line.nodes["n1"].published, "how a node is doesn't matter to the others")
+		observe(func(n *corev1.Node) { n.Status.Addresses[0].Address = "192.0.2.9" })
+		require.NoError(t, told.Unmarshal(w.line.nodes["n1"].objects[name].Data))
+		require.Equal(t, "192.0.2.9", told.Status.Addresses[len(told.Status.Addresses)-1].Address, "where it is does")
+		w.do(events.Remove(w.get(name), "NodeDeleted"))
+		require.Equal(t, []string{"nodes/n1"}, w.knows("n1"))
+	})
+}
+
 // hand is a feed that is shown changes by hand, without a ledger or time.
 type hand struct {
 	*world
@@ -118,7 +164,22 @@ func (h *hand) pick(r *rapid.T, resource nodewire.Resource) *events.Object {
 // random draws something that happens; nil if it can't.
 func (h *hand) random(r *rapid.T) []events.Proposal {
 	secrets := rapid.SampledFrom([]string{"s1", "s2", "s3"})
-	switch what := rapid.SampledFrom([]string{"pod", "bind", "remove", "secret", "service"}).Draw(r, "what"); what {
+	switch what := rapid.SampledFrom([]string{"pod", "bind", "remove", "secret", "service", "node", "node status"}).Draw(r, "what"); what {
+	case "node":
+		n := peer(rapid.SampledFrom([]string{"n1", "n2", "n3", "n4"}).Draw(r, "name"), rapid.SampledFrom([]string{"", "10.244.1.0/24"}).Draw(r, "range"))
+		n.UID = types.UID(n.Name)
+		if o, ok := h.state.Get(object{resource: nodewire.Nodes, name: n.Name}.ref()); ok {
+			return []events.Proposal{events.Alter(o, n, "NodeChanged")}
+		}
+		return []events.Proposal{events.Create(h.state, n, "NodeCreated")}
+	case "node status":
+		if o := h.pick(r, nodewire.Nodes); o != nil {
+			n := o.Typed().(*corev1.Node).DeepCopy()
+			n.Status = peer("", "").Status
+			n.Status.Phase = corev1.NodePhase(rapid.SampledFrom([]string{"a", "b"}).Draw(r, "phase"))
+			n.Status.Addresses = n.Status.Addresses[:rapid.IntRange(0, 1).Draw(r, "addresses")]
+			return []events.Proposal{events.Observe(o, n, "NodeObserved")}
+		}
 	case "pod":
 		p := pod(fmt.Sprintf("p%d", rapid.IntRange(1, 4).Draw(r, "name")), rapid.SliceOfN(secrets, 0, 3).Draw(r, "secrets")...)
 		p.UID = types.UID(fmt.Sprint(h.state.Revision()))
@@ -130,7 +191,7 @@ func (h *hand) random(r *rapid.T) []events.Proposal {
 			return []events.Proposal{events.Place(o, events.Placement{Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(r, "node")}, "PodBound")}
 		}
 	case "remove":
-		if o := h.pick(r, rapid.SampledFrom([]nodewire.Resource{nodewire.Pods, nodewire.Secrets, nodewire.Services}).Draw(r, "resource")); o != nil {
+		if o := h.pick(r, rapid.SampledFrom([]nodewire.Resource{nodewire.Pods, nodewire.Secrets, nodewire.Services, nodewire.Nodes}).Draw(r, "resource")); o != nil {
 			return []events.Proposal{events.Remove(o, "ObjectDeleted")}
 		}
 	case "secret":
