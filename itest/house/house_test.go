@@ -127,9 +127,10 @@ var heavy = map[string][]string{
 	"github.com/docker/docker": {"agent/runtime"},
 	"github.com/labstack/echo": {"gateway"},
 	"k8s.io/kubectl":           {"cmd/wake"},
-	"sigs.k8s.io/knftables":    {"agent/proxy"},
+	"sigs.k8s.io/knftables":    {"agent/proxy", "agent/network"},
 	"github.com/vishvananda":   {"agent"},
 	"github.com/mdlayher":      {"agent/announce"},
+	"github.com/coreos":        {"agent/network"},
 }
 
 func TestHeavyDependenciesHaveOneImporter(t *testing.T) {
