@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wakehq/wake/agent/network"
 	"github.com/wakehq/wake/agent/plan"
 	"github.com/wakehq/wake/agent/proxy"
 	"github.com/wakehq/wake/agent/runtime"
@@ -37,15 +40,13 @@ type Config struct {
 	Labels    map[string]string // of the node, beside the usual ones
 	Root      string            // directory for the pods' files; must be absolute, and the same path for Docker
 	Feed      Feed
-	Proxy     Proxy     // told of services and endpoints; nil: nobody is
-	DNS       DNS       // likewise
+	Services  Services  // makes who is told of services and endpoints; nil: nobody is
 	Announcer Announcer // of addresses on the node's links; nil: none are announced
 	Log       *slog.Logger
 
-	DockerHost string // of the Docker API; empty: DOCKER_HOST or the default socket
-	PodCIDR    string // addresses of the node's pods; empty, or those of Docker's own bridge: pods are on that, which is faster
-	Bridge     string // name of the pod network's interface; empty: Docker chooses
-	MTU        int    // 0: Docker's default
+	DockerHost string          // of the Docker API; empty: DOCKER_HOST or the default socket
+	ClusterID  string          // the same on all nodes of the cluster; empty: Cluster
+	Routing    network.Routing // how pods' packets get to other nodes; empty: network.Auto
 
 	NodeIP        string // the node's address; empty: that of the route to the outside
 	ClusterDNS    []string
@@ -66,8 +67,16 @@ type Agent struct {
 	proxyChanged chan struct{} // holds a token when the proxy is to be told
 	now          func() time.Time
 
+	network     *network.Network
+	noNetwork   atomic.Pointer[string] // why no pod can be on the pod network; empty: they can
+	entered     []netip.Prefix         // the ranges with which the pod network was entered; takeSlices alone uses it
+	endServices context.CancelFunc     // ends what Config.Services has made; likewise
+
 	mu           sync.Mutex
-	pods         map[string]*pod // by UID
+	proxy        Proxy                   // nil: there is none
+	dns          DNS                     // likewise
+	peers        map[string]network.Peer // the other nodes, by name
+	pods         map[string]*pod         // by UID
 	found        map[string][]runtime.Sighting
 	known        bool // a full slice has been seen
 	objects      *objectStore
@@ -111,14 +120,11 @@ func newAgent(config Config, e engine) (*Agent, error) {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	ip := config.NodeIP
-	if ip == "" {
-		var err error
-		if ip, err = outwardIP(); err != nil {
-			return nil, err
-		}
+	net, err := openNetwork(&config)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", config.NodeName, err)
 	}
-	return &Agent{
+	a := &Agent{
 		config:       config,
 		engine:       e,
 		log:          config.Log.With("node", config.NodeName),
@@ -128,21 +134,22 @@ func newAgent(config Config, e engine) (*Agent, error) {
 		proxyChanged: make(chan struct{}, 1),
 		pods:         map[string]*pod{},
 		node: plan.Node{
-			Name: config.NodeName, IP: ip, Dir: podsDir(config),
+			Name: config.NodeName, IP: config.NodeIP, Dir: podsDir(config),
 			ClusterDNS: config.ClusterDNS, ClusterDomain: cmp.Or(config.ClusterDomain, "cluster.local"),
 		},
 		objects: newObjectStore(),
-	}, nil
+		network: net,
+		peers:   map[string]network.Peer{},
+	}
+	why := waitsForRange
+	a.noNetwork.Store(&why)
+	return a, nil
 }
 
 // Run runs the node until ctx ends. Containers go on when it returns.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := a.register(ctx); err != nil {
 		return err
-	}
-	slices, err := a.config.Feed.Slices(ctx)
-	if err != nil {
-		return fmt.Errorf("node %s: %w", a.config.NodeName, err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	seen := make(chan struct{}) // closed when Docker has once been seen in full
@@ -160,9 +167,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		return a.follow(ctx, slices)
+		return a.takeSlices(ctx)
 	})
-	err = group.Wait()
+	group.Go(func() error { return a.network.Run(ctx, a.networkCompared) })
+	err := group.Wait()
 	a.waitPods()
 	if errors.Is(err, context.Canceled) {
 		err = nil

@@ -84,7 +84,9 @@ func (a *Agent) relist(ctx context.Context) error {
 		return err
 	}
 	byPod := map[string][]runtime.Sighting{}
-	for _, s := range sightings {
+	for i := range sightings {
+		a.judge(&sightings[i])
+		s := sightings[i]
 		byPod[s.Pod.UID] = append(byPod[s.Pod.UID], s)
 	}
 	a.mu.Lock()

@@ -74,10 +74,9 @@ func (p *pod) start(ctx context.Context, a plan.Action) error {
 	}
 	switch a.Verb {
 	case plan.CreateSandbox:
-		id, fresh, err := p.agent.engine.CreateSandbox(ctx, a.Sandbox)
-		return p.created(ctx, fresh, err, runtime.Sighting{
-			ID: id, Pod: a.Sandbox.Pod, Sandbox: &plan.Sandbox{ID: id, Attempt: a.Attempt, State: plan.Created},
-		})
+		return p.createSandbox(ctx, a)
+	case plan.StartSandbox:
+		return p.startSandbox(ctx, a.ID)
 	case plan.CreateContainer:
 		spec := *a.Spec
 		spec.Mounts = nil

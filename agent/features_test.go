@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -235,7 +236,7 @@ func testHostPort(t *testing.T, n *node) {
 	require.True(t, n.reported(p, "address already in use"), n.feed.types(string(p.UID)))
 	require.NoError(t, taken.Close())
 	n.until(p, "readiness once the port is free", isReady)
-	conn, err := net.Dial("tcp", taken.Addr().String())
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 }
@@ -369,10 +370,11 @@ func testNode(t *testing.T, n *node) {
 		n.feed.mu.Lock()
 		defer n.feed.mu.Unlock()
 		if len(n.feed.nodes) > 0 {
-			report = n.feed.nodes[0]
+			report = n.feed.nodes[len(n.feed.nodes)-1]
 		}
-		return len(n.feed.nodes) > 0
-	}, 10*time.Second, 20*time.Millisecond, "the node reports itself")
+		last := len(report.Status.Conditions) - 1
+		return last >= 0 && report.Status.Conditions[last].Status == corev1.ConditionTrue
+	}, 10*time.Second, 20*time.Millisecond, "the node reports itself ready")
 	require.Equal(t, "n1", report.Labels[corev1.LabelHostname])
 	require.NotEmpty(t, report.Labels[corev1.LabelArchStable])
 	require.Positive(t, report.Status.Allocatable.Cpu().Value())

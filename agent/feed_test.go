@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -32,8 +34,15 @@ type fakeFeed struct {
 }
 
 func newFakeFeed(node string) *fakeFeed {
-	return &fakeFeed{node: node, changed: make(chan struct{}), objects: map[string]nodewire.Object{}, pods: map[string]*corev1.Pod{}}
+	f := &fakeFeed{node: node, changed: make(chan struct{}), objects: map[string]nodewire.Object{}, pods: map[string]*corev1.Pod{}}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sendObject(nodewire.Nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}, Spec: corev1.NodeSpec{PodCIDRs: []string{randomRange()}}})
+	return f
 }
+
+// randomRange is hardly one that another test on this machine uses.
+func randomRange() string { return fmt.Sprintf("100.%d.%d.0/24", 64+rand.IntN(64), rand.IntN(256)) }
 
 // Slices gives a full slice of what there is, and everything that follows.
 func (f *fakeFeed) Slices(ctx context.Context) (<-chan nodewire.Slice, error) {

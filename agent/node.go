@@ -50,7 +50,11 @@ func (a *Agent) register(ctx context.Context) error {
 }
 
 // nodeNow is what pods may learn of the node.
-func (a *Agent) nodeNow() plan.Node { return a.node }
+func (a *Agent) nodeNow() plan.Node {
+	node := a.node
+	node.NoNetwork = *a.noNetwork.Load()
+	return node
+}
 
 // setHealth notes whether Docker answers.
 func (a *Agent) setHealth(err error) {
@@ -177,6 +181,9 @@ func (a *Agent) nodeConditions(last []corev1.NodeCondition, disk string, unhealt
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "the node agent is posting ready status"}
 	if unhealthy != nil {
 		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", "container runtime is down: "+unhealthy.Error()
+	}
+	if why := *a.noNetwork.Load(); why != "" && unhealthy == nil {
+		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", "pod network not ready: "+why
 	}
 	conditions := []corev1.NodeCondition{
 		pressure(corev1.NodeMemoryPressure, memoryIsLow(), "memory", "Memory"),

@@ -202,7 +202,7 @@ func (p *pod) look(ctx context.Context, id string) {
 	p.looking.Lock()
 	defer p.looking.Unlock()
 	for {
-		s, err := p.agent.engine.Inspect(ctx, id)
+		s, err := p.agent.inspect(ctx, id)
 		if err == nil {
 			p.believe(id, s)
 			return

@@ -29,7 +29,11 @@ func Purge(ctx context.Context, config Config) (count int, err error) {
 			return count, err
 		}
 	}
-	return count, nil
+	net, err := openNetwork(&config)
+	if err != nil {
+		return count, err
+	}
+	return count, net.Remove(ctx)
 }
 
 // podsDir holds a directory for each pod.
@@ -37,8 +41,5 @@ func podsDir(config Config) string { return filepath.Join(config.Root, "pods") }
 
 // runtimeConfig is how the runtime knows the cluster's own.
 func runtimeConfig(config Config) runtime.Config {
-	return runtime.Config{
-		Host: config.DockerHost, Cluster: config.Cluster, Network: "wake-" + config.Cluster,
-		PodCIDR: config.PodCIDR, Bridge: config.Bridge, MTU: config.MTU,
-	}
+	return runtime.Config{Host: config.DockerHost, Cluster: config.Cluster}
 }

@@ -58,12 +58,12 @@ func (a *Agent) tellServices(change proxy.Change) {
 	if !change.Full && len(change.Services)+len(change.ServicesGone)+len(change.SlicesPut)+len(change.SlicesGone) == 0 {
 		return
 	}
-	if a.config.DNS != nil {
-		if err := a.config.DNS.Apply(change); err != nil {
+	if a.dns != nil {
+		if err := a.dns.Apply(change); err != nil {
 			a.log.Error("the DNS server couldn't apply a change", "error", err)
 		}
 	}
-	if a.config.Proxy == nil {
+	if a.proxy == nil {
 		return
 	}
 	a.proxyChanges = append(a.proxyChanges, change)
@@ -82,17 +82,12 @@ func (a *Agent) serveProxy(ctx context.Context) error {
 		case <-a.proxyChanged:
 		}
 		a.mu.Lock()
-		changes := a.proxyChanges
+		proxy, changes := a.proxy, a.proxyChanges
 		a.proxyChanges = nil
 		a.mu.Unlock()
-		var err error
-		for _, change := range changes {
-			err = a.config.Proxy.Apply(ctx, change)
-		}
-		for err != nil && ctx.Err() == nil {
+		if err := applyAll(ctx, proxy, changes); err != nil && ctx.Err() == nil {
 			a.log.Warn("the service proxy couldn't apply a change; trying again", "error", err)
-			pause(ctx, proxyRetry)
-			err = a.config.Proxy.Apply(ctx, proxy.Change{})
+			time.AfterFunc(proxyRetry, func() { a.retryProxy(proxy) })
 		}
 	}
 }
@@ -101,5 +96,27 @@ func (a *Agent) serveProxy(ctx context.Context) error {
 func (a *Agent) tellAnnouncer() {
 	if a.config.Announcer != nil && a.objects.readdressed {
 		a.config.Announcer.Announce(slices.SortedFunc(maps.Values(a.objects.addresses), netip.Addr.Compare))
+	}
+}
+
+func applyAll(ctx context.Context, p Proxy, changes []proxy.Change) error {
+	var err error
+	for _, change := range changes {
+		err = p.Apply(ctx, change)
+	}
+	return err
+}
+
+// retryProxy has a proxy that failed take up what it remembers, if it is still the node's.
+func (a *Agent) retryProxy(p Proxy) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.proxy != p {
+		return
+	}
+	a.proxyChanges = append(a.proxyChanges, proxy.Change{})
+	select {
+	case a.proxyChanged <- struct{}{}:
+	default:
 	}
 }

@@ -28,8 +28,9 @@ func TestNamesFollowTheSlices(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx) }()
 	defer func() { cancel(); require.NoError(t, <-served) }()
-	a, err := newAgent(Config{NodeName: "one", Cluster: "c", Root: t.TempDir(), NodeIP: "192.0.2.1", DNS: server, Proxy: stuckProxy{}}, nil)
+	a, err := newAgent(Config{NodeName: "one", Cluster: "c", Root: t.TempDir(), NodeIP: "192.0.2.1"}, nil)
 	require.NoError(t, err)
+	a.proxy, a.dns = stuckProxy{}, server
 	go func() { _ = a.serveProxy(ctx) }()
 	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, server.Addrs()[0].String())

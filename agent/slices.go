@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,37 +13,30 @@ import (
 	"github.com/wakehq/wake/events/nodewire"
 )
 
-// follow applies the cluster's slices until ctx ends.
-func (a *Agent) follow(ctx context.Context, slices <-chan nodewire.Slice) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case s, open := <-slices:
-			if !open {
-				return ctx.Err()
-			}
-			a.apply(ctx, s)
-		}
-	}
-}
-
 // apply takes over one slice. An object that can't be read is left out, and told in the log: the others must not suffer for it.
 func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 	a.mu.Lock()
 	a.objects.begin(s.Full)
 	change := proxy.Change{Full: s.Full}
 	named := map[string]bool{}
+	moved := s.Full // other nodes came, went, or moved
+	if s.Full {
+		clear(a.peers)
+	}
 	var touched []*pod
 	for _, o := range s.Objects {
 		var err error
-		if o.Resource == nodewire.Pods {
+		switch o.Resource {
+		case nodewire.Pods:
 			var p *pod
 			if p, err = a.applyPod(ctx, o); p != nil {
 				named[o.UID] = true
 				touched = append(touched, p)
 			}
-		} else {
+		case nodewire.Nodes:
+			moved = true
+			err = a.applyNode(o)
+		default:
 			err = a.objects.apply(o, &change)
 		}
 		if err != nil {
@@ -61,6 +56,9 @@ func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 		if a.objects.dirty[p.namespace] {
 			touched = append(touched, p)
 		}
+	}
+	if moved {
+		a.network.SetPeers(slices.Collect(maps.Values(a.peers)))
 	}
 	a.tellServices(change)
 	a.tellAnnouncer()

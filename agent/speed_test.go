@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,7 +56,8 @@ func podStart(b *testing.B, pods int) time.Duration {
 	cluster := fmt.Sprintf("b%d", time.Now().UnixNano())
 	feed := newFakeFeed("n1")
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := New(ctx, Config{NodeName: "n1", Cluster: cluster, Root: b.TempDir(), Feed: feed})
+	config := Config{NodeName: "n1", Cluster: cluster, Root: b.TempDir(), Feed: feed}
+	a, err := New(ctx, config)
 	require.NoError(b, err)
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -75,9 +75,7 @@ func podStart(b *testing.B, pods int) time.Duration {
 	took := time.Since(begun)
 	cancel()
 	require.NoError(b, <-done)
-	ids, err := exec.Command("docker", "ps", "-aq", "--filter", "label=io.wake.cluster="+cluster).Output()
+	_, err = Purge(context.Background(), config)
 	require.NoError(b, err)
-	out, err := exec.Command("docker", append([]string{"rm", "-f"}, strings.Fields(string(ids))...)...).CombinedOutput()
-	require.NoError(b, err, string(out))
 	return took
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -118,9 +119,11 @@ type SandboxSpec struct {
 	Attempt      int
 	Hostname     string
 	HostNetwork  bool
+	Addresses    []netip.Addr // of the pod, unless it is in the host's network
 	HostIPC      bool
 	ShareHostPID bool
 	Ports        []corev1.ContainerPort // those with a HostPort
+	Subdomain    string                 // the rest of the pod's full name, if it has one
 	Hosts        []string               // "name:address"
 	DNS          []string
 	DNSSearch    []string

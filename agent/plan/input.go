@@ -26,6 +26,7 @@ type Node struct {
 	ClusterDomain string
 	Allocatable   corev1.ResourceList
 	Dir           string // holds one directory per pod, named by its UID
+	NoNetwork     string // why no pod can be on the pod network now; empty: they can
 }
 
 // PodDir is the directory of the pod's files on the node.
@@ -56,12 +57,15 @@ const (
 	Exited  State = "exited"
 )
 
-// Sandbox is the pause container that holds a pod's namespaces.
+// Sandbox is the pause container that holds a pod's namespaces. It is Running only when it is attached to the pod network too.
 type Sandbox struct {
 	ID      string
 	Attempt int
 	State   State
 	IPs     []string
+	PID     int
+	Own     bool                   // the addresses were allocated by the agent: Docker has given it no network
+	Ports   []corev1.ContainerPort // of the node at which it answers
 }
 
 // Container is one attempt of a container.

@@ -29,6 +29,9 @@ func sandboxSpec(in Input, attempt int) *SandboxSpec {
 			}
 		}
 	}
+	if pod.Spec.Subdomain != "" && !pod.Spec.HostNetwork {
+		s.Subdomain = fmt.Sprintf("%s.%s.svc.%s", pod.Spec.Subdomain, pod.Namespace, in.Node.ClusterDomain)
+	}
 	for _, alias := range pod.Spec.HostAliases {
 		for _, name := range alias.Hostnames {
 			s.Hosts = append(s.Hosts, name+":"+alias.IP)

@@ -2,9 +2,11 @@ package runtime
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,7 +18,6 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/pkg/jsonmessage"
-	"github.com/docker/go-connections/nat"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -36,43 +37,62 @@ var logConfig = container.LogConfig{Type: "json-file", Config: map[string]string
 // sandboxOOMScore spares the sandbox: its death costs the pod its network.
 const sandboxOOMScore = -998
 
-// CreateSandbox creates a pod's pause container. It isn't fresh if an earlier try got through.
+// CreateSandbox creates a pod's pause container, without a network but for a pod that is in the host's. It isn't fresh if an earlier try got through.
 func (d *Docker) CreateSandbox(ctx context.Context, s *plan.SandboxSpec) (id string, fresh bool, err error) {
 	labels := d.podLabels(s.Pod, s.Attempt)
-	config := &container.Config{Image: pauseImage, Labels: labels, ExposedPorts: nat.PortSet{}}
+	config := &container.Config{Image: pauseImage, Labels: labels}
 	host := &container.HostConfig{
-		LogConfig:    container.LogConfig{Type: "none"},
-		NetworkMode:  container.NetworkMode(d.config.Network),
-		IpcMode:      container.IPCModeShareable,
-		PortBindings: nat.PortMap{},
-		ExtraHosts:   s.Hosts,
-		DNS:          s.DNS,
-		DNSSearch:    s.DNSSearch,
-		DNSOptions:   s.DNSOptions,
-		Sysctls:      s.Sysctls,
-		OomScoreAdj:  d.oomScore(sandboxOOMScore),
-	}
-	if s.HostNetwork {
-		host.NetworkMode = "host"
-	} else {
-		config.Hostname = s.Hostname
+		LogConfig:   container.LogConfig{Type: "none"},
+		NetworkMode: "none",
+		IpcMode:     container.IPCModeShareable,
+		ExtraHosts:  s.Hosts,
+		DNS:         s.DNS,
+		DNSSearch:   s.DNSSearch,
+		DNSOptions:  s.DNSOptions,
+		Sysctls:     s.Sysctls,
+		OomScoreAdj: d.oomScore(sandboxOOMScore),
 	}
 	if s.HostIPC {
 		host.IpcMode = "host"
 	}
-	for _, p := range s.Ports {
-		port := nat.Port(fmt.Sprintf("%d/%s", p.ContainerPort, protocol(p.Protocol)))
-		config.ExposedPorts[port] = struct{}{}
-		host.PortBindings[port] = append(host.PortBindings[port], nat.PortBinding{HostIP: p.HostIP, HostPort: strconv.Itoa(int(p.HostPort))})
+	if s.HostNetwork {
+		host.NetworkMode = "host"
+	} else if err := onPodNetwork(s, config, host); err != nil {
+		return "", false, err
 	}
 	return d.create(ctx, config, host, name("pause", s.Pod, s.Attempt))
 }
 
-func protocol(p corev1.Protocol) string {
-	if p == "" {
-		return "tcp"
+// onPodNetwork prepares a sandbox for the network that it will be attached to, and writes down what that has to know of it.
+func onPodNetwork(s *plan.SandboxSpec, config *container.Config, host *container.HostConfig) error {
+	config.Hostname = s.Hostname
+	own := s.Hostname
+	if s.Subdomain != "" {
+		own = s.Hostname + "." + s.Subdomain + " " + s.Hostname // the full name first, as "hostname -f" goes by that
 	}
-	return strings.ToLower(string(p))
+	texts := make([]string, len(s.Addresses))
+	for i, a := range s.Addresses {
+		texts[i] = a.String()
+		host.ExtraHosts = append(host.ExtraHosts[:len(host.ExtraHosts):len(host.ExtraHosts)], own+":"+texts[i])
+		if a.Is6() { // Docker takes IPv6 away from containers on no network
+			host.Sysctls = maps.Clone(host.Sysctls)
+			if host.Sysctls == nil {
+				host.Sysctls = map[string]string{}
+			}
+			host.Sysctls["net.ipv6.conf.all.disable_ipv6"] = "0"
+			host.Sysctls["net.ipv6.conf.default.accept_dad"] = "0" // the bridge may send the question back to who asks
+		}
+	}
+	config.Labels[labelAddresses] = strings.Join(texts, ",")
+	if len(s.Ports) == 0 {
+		return nil
+	}
+	ports, err := json.Marshal(s.Ports)
+	if err != nil {
+		return fmt.Errorf("wording the host ports of pod %s/%s: %w", s.Pod.Namespace, s.Pod.Name, err)
+	}
+	config.Labels[labelPorts] = string(ports)
+	return nil
 }
 
 // name is a container's name in Docker. It is unique per attempt, which makes creating one safe to repeat.

@@ -20,6 +20,8 @@ const (
 	labelBackOff     = labelPrefix + "backoff"
 	labelTermination = labelPrefix + "termination.file"
 	labelFallback    = labelPrefix + "termination.fallback"
+	labelAddresses   = labelPrefix + "pod.addresses" // of a sandbox on the pod network: "10.244.0.5,fd00:244::5"
+	labelPorts       = labelPrefix + "pod.hostports" // JSON
 )
 
 func (d *Docker) podLabels(ref plan.PodRef, attempt int) map[string]string {

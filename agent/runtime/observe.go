@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -62,7 +64,15 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Sighting, error) {
 	labels := c.Config.Labels
 	s := Sighting{ID: c.ID, Pod: refFrom(labels)}
 	if labels[labelContainer] == "" {
-		s.Sandbox = &plan.Sandbox{ID: c.ID, Attempt: number(labels, labelAttempt), State: stateOf(c.State)}
+		s.Sandbox = &plan.Sandbox{ID: c.ID, Attempt: number(labels, labelAttempt), State: stateOf(c.State), PID: c.State.Pid}
+		if addresses := labels[labelAddresses]; addresses != "" {
+			s.Sandbox.Own, s.Sandbox.IPs = true, strings.Split(addresses, ",")
+			if err := json.Unmarshal([]byte(cmp.Or(labels[labelPorts], "[]")), &s.Sandbox.Ports); err != nil {
+				return Sighting{}, fmt.Errorf("the label %s of container %s: %w", labelPorts, id, err)
+			}
+			return s, nil
+		}
+		// One that an earlier version made is on Docker's network.
 		for _, n := range c.NetworkSettings.Networks {
 			for _, ip := range []string{n.IPAddress, n.GlobalIPv6Address} {
 				if ip != "" {

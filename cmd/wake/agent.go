@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wakehq/wake/agent/network"
 	"github.com/wakehq/wake/events/nodewire"
 	"github.com/wakehq/wake/gateway/joining"
 )
@@ -29,6 +29,7 @@ type agentOptions struct {
 	wish       member
 	dockerHost string
 	logLevel   string
+	routing    string
 
 	token *joining.Token
 	level slog.Level
@@ -47,7 +48,7 @@ the pods go on, and it tries again for good.`,
 			if err := o.check(); err != nil {
 				return err
 			}
-			return runAgent(cmd, filepath.Join(place.dir, "node"), o)
+			return runAgent(cmd, place.node(), o)
 		},
 	}
 	host, err := os.Hostname()
@@ -58,7 +59,8 @@ the pods go on, and it tries again for good.`,
 	f.StringVar(&o.join, "join", "", "a token from \"wake token create\", or @FILE that holds one")
 	f.StringVar(&o.wish.Server, "server", "", "address of the cluster's API, such as https://192.0.2.1:6443")
 	f.StringVar(&o.wish.Node, "node-name", strings.ToLower(host), "name of this machine's node")
-	f.StringVar(&o.wish.PodCIDR, "pod-cidr", "", "a network of their own for the pods, such as 10.244.1.0/24 (default: Docker's bridge, on which containers start faster)")
+	f.StringVar(&o.routing, "pod-routing", string(network.Auto), "how packets get to other nodes' pods: direct (nodes share a link), vxlan, or auto: the first where it can be, else the second")
+	noPodCIDR(f)
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
@@ -69,10 +71,8 @@ func (o *agentOptions) check() error {
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("--log-level %q: say debug, info, warn or error", o.logLevel)
 	}
-	if o.wish.PodCIDR != "" {
-		if _, err := netip.ParsePrefix(o.wish.PodCIDR); err != nil {
-			return fmt.Errorf("--pod-cidr %q is no address range such as 10.244.1.0/24: %w", o.wish.PodCIDR, err)
-		}
+	if _, err := network.ParseRouting(o.routing); err != nil {
+		return fmt.Errorf("--pod-routing: %w", err)
 	}
 	if o.wish.Server != "" {
 		if u, err := url.Parse(o.wish.Server); err != nil || u.Scheme != "https" || u.Host == "" {
@@ -115,10 +115,8 @@ func runAgent(cmd *cobra.Command, dir string, o *agentOptions) error {
 		return err
 	}
 	as := m.now
-	for flag, differs := range map[string]bool{"node-name": as.Node != o.wish.Node, "pod-cidr": as.PodCIDR != o.wish.PodCIDR} {
-		if differs && cmd.Flags().Changed(flag) {
-			return fmt.Errorf("--%s: this machine has joined as %s with pods in %q, and its containers say so; leave the flag out, or use another --data-dir", flag, as.Node, as.PodCIDR)
-		}
+	if as.Node != o.wish.Node && cmd.Flags().Changed("node-name") {
+		return fmt.Errorf("--node-name %s: this machine has joined as %s, and its containers say so; leave the flag out, or use another --data-dir", o.wish.Node, as.Node)
 	}
 	addresses, err := as.brokerAddresses()
 	if err != nil {
@@ -130,8 +128,7 @@ func runAgent(cmd *cobra.Command, dir string, o *agentOptions) error {
 	}
 	defer conn.Close()
 	// To Docker and the kernel a node that joined is a cluster of its own: others may run beside it.
-	id := identity{ID: nodeMark(as.Cluster, as.Node), Node: as.Node, PodCIDR: as.PodCIDR, ServiceCIDR: as.ServiceCIDR}
-	a, err := openAgent(ctx, &location{dir: dir}, &upOptions{identity: id, dockerHost: o.dockerHost}, nodewire.NewClient(conn, as.Node), log)
+	a, err := openAgent(ctx, &location{dir: dir}, &upOptions{identity: as.identity(), dockerHost: o.dockerHost, routing: o.routing, cluster: as.Cluster}, nodewire.NewClient(conn, as.Node), log)
 	if err != nil {
 		return err
 	}
@@ -143,6 +140,11 @@ func runAgent(cmd *cobra.Command, dir string, o *agentOptions) error {
 		return err
 	}
 	return nil
+}
+
+// identity is what a node that joined is on its machine.
+func (as *member) identity() identity {
+	return identity{ID: nodeMark(as.Cluster, as.Node), Node: as.Node, ServiceCIDR: as.ServiceCIDR}
 }
 
 // nodeMark is what tells a node's containers, network and rules on a machine from others; interface names have room for it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wakehq/wake/agent"
+	"github.com/wakehq/wake/services/nodeipam"
 )
 
 // downWithin is how long a cluster may take to end before it is killed.
@@ -34,6 +36,9 @@ func downCommand(place *location) *cobra.Command {
 			}
 			if containers || purge {
 				if err := removeContainers(cmd, place, dockerHost); err != nil {
+					return err
+				}
+				if err := removeNode(cmd, place, dockerHost, purge); err != nil {
 					return err
 				}
 			}
@@ -88,22 +93,68 @@ func removeContainers(cmd *cobra.Command, place *location, dockerHost string) er
 	if _, err := os.Stat(place.pods()); errors.Is(err, fs.ErrNotExist) {
 		return nil // no agent ever ran here
 	}
+	return purgeNode(cmd, place, id, dockerHost)
+}
+
+// removeNode removes what this machine has of a cluster elsewhere that it was a node of ("wake agent"), and if it is to be purged, its membership.
+func removeNode(cmd *cobra.Command, place *location, dockerHost string, purge bool) error {
+	dir := place.node()
+	as, err := readMember(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it was never one
+	}
+	if err != nil {
+		return err
+	}
+	unlock, err := lockNode(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := purgeNode(cmd, &location{dir: dir}, as.identity(), dockerHost); err != nil {
+		return err
+	}
+	if !purge {
+		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("removing the node's membership: %w", err)
+	}
+	cmd.Printf("This machine is node %s no more; wake kubectl delete node %s, at the cluster, frees its addresses.\n", as.Node, as.Node)
+	return nil
+}
+
+// purgeNode removes a node's containers, network and rules from this machine.
+func purgeNode(cmd *cobra.Command, place *location, id identity, dockerHost string) error {
 	config, err := nodeConfig(place, id, dockerHost)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 	defer cancel()
-	backend, err := openProxy(ctx, config, id)
-	if err == nil {
-		err = backend.Remove(ctx)
-	}
+	err = removeProxy(ctx, config, id)
 	count, purged := agent.Purge(ctx, config)
 	if err := errors.Join(err, purged); err != nil {
 		return fmt.Errorf("removing what the cluster left on this machine: %w", err)
 	}
 	cmd.Printf("Removed %d containers.\n", count)
 	return nil
+}
+
+// removeProxy removes the service proxy's rules.
+func removeProxy(ctx context.Context, config agent.Config, id identity) error {
+	net, err := agent.PodNetwork(config)
+	if err != nil {
+		return err
+	}
+	if len(net.Nets) == 0 { // there are no pods, but there may be rules
+		net = agent.PodNet{Nets: []netip.Prefix{nodeipam.DefaultRange.Prefix}}
+	}
+	backend, err := openProxy(ctx, id, net)
+	if err != nil {
+		return err
+	}
+	return backend.Remove(ctx)
 }
 
 // removeData removes the data directory, but only if it is one, and what lies apart from it.

@@ -10,13 +10,15 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/wakehq/wake/agent/network"
 )
 
 // identity is what a cluster stays with from its first start on.
 type identity struct {
-	ID          string `json:"id"` // marks what belongs to this cluster on the machine
-	Node        string `json:"node"`
-	PodCIDR     string `json:"podCIDR,omitempty"` // empty: Docker's own bridge
+	ID   string `json:"id"` // marks what belongs to this cluster on the machine
+	Node string `json:"node"`
+	podRanges
 	ServiceCIDR string `json:"serviceCIDR"`
 	Archive     string `json:"archive,omitempty"` // empty: in the data directory
 	Trust       string `json:"trust,omitempty"`   // empty: beside the data directory
@@ -56,6 +58,27 @@ func (id identity) addresses(of func(brokerPlace) string) []string {
 	return out
 }
 
+// settle gives a cluster the ranges of its pods, and writes its identity down.
+func (l *location) settle(id *identity, wish podRanges, given func(flag string) bool) error {
+	services, err := parseServiceRanges(id.ServiceCIDR)
+	if err != nil {
+		return fmt.Errorf("the cluster's service addresses %q: %w", id.ServiceCIDR, err)
+	}
+	if id.podRanges = wish; !given("cluster-cidr") {
+		if id.podRanges, err = wish.free(services, network.Used); err != nil {
+			return err
+		}
+	}
+	data, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(l.identity(), append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("writing the cluster's identity: %w", err)
+	}
+	return nil
+}
+
 // load reads a cluster's identity; fs.ErrNotExist if it has none yet.
 func (l *location) load() (identity, error) {
 	var id identity
@@ -75,14 +98,8 @@ func (l *location) adopt(wish identity, given func(flag string) bool) (identity,
 	id, err := l.load()
 	if errors.Is(err, fs.ErrNotExist) {
 		wish.ID = strings.ToLower(rand.Text()[:8])
-		data, err := json.Marshal(wish)
-		if err != nil {
-			return wish, err
-		}
-		if err := writeFile(l.identity(), append(data, '\n'), 0o644); err != nil {
-			return wish, fmt.Errorf("writing the cluster's identity: %w", err)
-		}
-		return wish, nil
+		err = l.settle(&wish, wish.podRanges, given)
+		return wish, err
 	}
 	if err != nil {
 		return id, fmt.Errorf("reading the cluster's identity: %w", err)
@@ -90,7 +107,13 @@ func (l *location) adopt(wish identity, given func(flag string) bool) (identity,
 	if len(id.Brokers) > 0 {
 		return id, fmt.Errorf("the cluster in %s is one of several processes: start them with \"wake broker\", \"wake gateway\" and so on, or choose another --data-dir", l.dir)
 	}
-	for _, f := range []struct{ flag, wish, has string }{{"node-name", wish.Node, id.Node}, {"pod-cidr", wish.PodCIDR, id.PodCIDR}, {"service-cidr", wish.ServiceCIDR, id.ServiceCIDR},
+	if id.ClusterCIDR == "" { // of a time when nodes got no ranges: from now on they do
+		if err := l.settle(&id, wish.podRanges, given); err != nil {
+			return id, err
+		}
+	}
+	for _, f := range []struct{ flag, wish, has string }{{"node-name", wish.Node, id.Node}, {"cluster-cidr", wish.ClusterCIDR, id.ClusterCIDR},
+		{"node-cidr-mask-size", strconv.Itoa(wish.MaskSize4), strconv.Itoa(id.MaskSize4)}, {"node-cidr-mask-size-ipv6", strconv.Itoa(wish.MaskSize6), strconv.Itoa(id.MaskSize6)}, {"service-cidr", wish.ServiceCIDR, id.ServiceCIDR},
 		{"archive-dir", wish.Archive, id.Archive}, {"trust-dir", wish.Trust, id.Trust}} {
 		if given(f.flag) && f.wish != f.has {
 			return id, fmt.Errorf("--%s %s: the cluster in %s was started with %q and its objects say so; leave the flag out, or start another cluster with --data-dir", f.flag, f.wish, l.dir, f.has)

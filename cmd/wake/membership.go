@@ -45,7 +45,6 @@ type member struct {
 	Brokers     []string `json:"brokers,omitempty"` // all of them, if there are several
 	Servers     []string `json:"servers,omitempty"` // the cluster's gateways, if there are several
 	ServiceCIDR string   `json:"serviceCIDR,omitempty"`
-	PodCIDR     string   `json:"podCIDR,omitempty"`
 }
 
 // membership is a member that is renewed in time. It may be used by many goroutines.
@@ -57,17 +56,31 @@ type membership struct {
 	tls tls.Certificate
 }
 
+// memberFile holds a member.
+const memberFile = "member.json"
+
+// readMember reads what a directory's machine is a node of; fs.ErrNotExist if it is none.
+func readMember(dir string) (as member, err error) {
+	file := filepath.Join(dir, memberFile)
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return as, fmt.Errorf("reading what this machine is a node of: %w", err)
+	}
+	if err := json.Unmarshal(content, &as); err != nil {
+		return as, fmt.Errorf("%s is damaged (remove it and join again): %w", file, err)
+	}
+	return as, nil
+}
+
 // openMembership reads dir's membership, or joins as wish says if it isn't a member yet or not by that token.
 func openMembership(ctx context.Context, dir string, wish member, token *joining.Token, log *slog.Logger) (*membership, error) {
-	m := &membership{file: filepath.Join(dir, "member.json")}
-	content, err := os.ReadFile(m.file)
+	m := &membership{file: filepath.Join(dir, memberFile)}
+	now, err := readMember(dir)
 	switch {
 	case err == nil:
-		if err := json.Unmarshal(content, &m.now); err != nil {
-			return nil, fmt.Errorf("%s is damaged (remove it and join again): %w", m.file, err)
-		}
+		m.now = now
 	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("reading what this machine is a node of: %w", err)
+		return nil, err
 	case token == nil:
 		return nil, fmt.Errorf("this machine is not a node yet (%s has nothing of it): join with --join TOKEN --server https://HOST:PORT; \"wake token create\" makes a token", dir)
 	}

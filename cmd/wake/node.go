@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/wakehq/wake/agent"
 	"github.com/wakehq/wake/agent/announce"
+	"github.com/wakehq/wake/agent/network"
 	"github.com/wakehq/wake/agent/proxy"
 	"github.com/wakehq/wake/agent/proxy/nft"
 )
@@ -18,29 +20,22 @@ import (
 // proxyTable is the nftables table of a cluster's service proxy.
 func proxyTable(clusterID string) string { return "wake-" + clusterID }
 
-// podBridge is the interface of a cluster's pod network, if it has one of its own; interface names hold 15 characters.
-func podBridge(clusterID string) string { return "wake-" + clusterID }
-
 // nodeConfig says how the agent of this machine knows the cluster's own.
 func nodeConfig(place *location, id identity, dockerHost string) (agent.Config, error) {
 	root, err := filepath.Abs(place.pods())
 	if err != nil {
 		return agent.Config{}, err
 	}
-	return agent.Config{NodeName: id.Node, Cluster: id.ID, Root: root, DockerHost: dockerHost, PodCIDR: id.PodCIDR, Bridge: podBridge(id.ID)}, nil
+	return agent.Config{NodeName: id.Node, Cluster: id.ID, Root: root, DockerHost: dockerHost}, nil
 }
 
-// openProxy opens the service proxy of this machine.
-func openProxy(ctx context.Context, config agent.Config, id identity) (*nft.Backend, error) {
-	pods, device, err := agent.PodNetwork(ctx, config)
-	if err != nil {
-		return nil, err
-	}
+// openProxy opens the service proxy of this machine for pods in net.
+func openProxy(ctx context.Context, id identity, net agent.PodNet) (*nft.Backend, error) {
 	services, err := parseServiceRanges(id.ServiceCIDR)
 	if err != nil {
 		return nil, fmt.Errorf("the cluster's service addresses %q: %w", id.ServiceCIDR, err)
 	}
-	return nft.New(ctx, nft.Config{Table: proxyTable(id.ID), PodNets: pods, ServiceNets: services, PodDevice: device})
+	return nft.New(ctx, nft.Config{Table: proxyTable(id.ID), PodNets: onlyIPv4(net.Nets), ServiceNets: onlyIPv4(services), PodDevice: net.Device})
 }
 
 // openAgent connects an agent for this machine to its Docker Engine and its kernel.
@@ -52,16 +47,22 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 	if err := os.MkdirAll(config.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("the directory of the pods' files: %w", err)
 	}
-	backend, err := openProxy(ctx, config, o.identity)
-	if err != nil {
-		return nil, err
+	config.Feed, config.Log, config.ClusterID = feed, log, o.cluster
+	if config.Routing, err = network.ParseRouting(o.routing); err != nil {
+		return nil, fmt.Errorf("--pod-routing: %w", err)
 	}
-	own, err := ownAddresses()
-	if err != nil {
-		return nil, err
+	config.Services = func(ctx context.Context, net agent.PodNet) (agent.Proxy, agent.DNS, error) {
+		backend, err := openProxy(ctx, o.identity, net)
+		if err != nil {
+			return nil, nil, err
+		}
+		own, err := ownAddresses()
+		if err != nil {
+			return nil, nil, err
+		}
+		return proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log), nil, nil
 	}
-	config.Feed, config.Log, config.Announcer = feed, log, announce.New(log)
-	config.Proxy = proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log)
+	config.Announcer = announce.New(log)
 	return agent.New(ctx, config)
 }
 
@@ -79,4 +80,9 @@ func ownAddresses() ([]netip.Addr, error) {
 		}
 	}
 	return own, nil
+}
+
+// onlyIPv4 leaves out what the service proxy doesn't serve yet.
+func onlyIPv4(nets []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(nets), func(p netip.Prefix) bool { return p.Addr().Is6() })
 }

@@ -112,5 +112,9 @@ func (r retention) check() error {
 
 // deciding says how the deciders of a cluster of this identity are set up.
 func (id identity) deciding(authority *pki.Authority) (deciding, error) {
-	return decidingOf(map[string]string{settingServices: id.ServiceCIDR, settingAuthority: string(authority.CertificatePEM())})
+	services, err := parseServiceRanges(id.ServiceCIDR)
+	if err != nil {
+		return deciding{}, fmt.Errorf("the cluster's service addresses %q: %w", id.ServiceCIDR, err)
+	}
+	return deciding{services: services, pods: id.podRanges, authority: string(authority.CertificatePEM())}, nil
 }

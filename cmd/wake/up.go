@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/wakehq/wake/agent/network"
 	"github.com/wakehq/wake/schemas/addresspool"
 	"github.com/wakehq/wake/services/service"
 )
@@ -20,7 +20,9 @@ import (
 type upOptions struct {
 	listen     string
 	logLevel   string
+	routing    string
 	dockerHost string
+	cluster    string // ID of the cluster that this machine is a node of; empty: the identity's
 	nodes      string // address of the broker for nodes; empty: no machine can join
 	detach     bool
 	noAgent    bool
@@ -59,7 +61,9 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	f.StringVar(&o.listen, "listen", "127.0.0.1:6443", "address of the API")
 	f.StringVar(&o.nodes, "nodes-listen", "", "address, such as 192.0.2.1:4222, at which other machines' agents reach this cluster (default: none can join); they join with --listen's")
 	f.StringVar(&o.identity.Node, "node-name", host, "name of this machine's node")
-	f.StringVar(&o.identity.PodCIDR, "pod-cidr", "", "a network of their own for the pods, such as 10.244.0.0/24 (default: Docker's bridge, on which containers start faster)")
+	o.identity.flags(f, ". Unless it is given, the next free range is taken where this machine uses the default already")
+	f.StringVar(&o.routing, "pod-routing", string(network.Auto), "how packets get to other nodes' pods: direct (nodes share a link), vxlan, or auto: the first where it can be, else the second")
+	noPodCIDR(f)
 	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services: one range, or one of IPv4 and one of IPv6 apart by a comma, the preferred first")
 	f.StringSliceVar(&o.pools, "load-balancer-pool", nil, "addresses for services of type LoadBalancer, such as 192.0.2.100-192.0.2.120 or 192.0.2.0/28: the pool \"default\" in configmap kube-system/load-balancer-pools (default: what is there)")
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
@@ -91,19 +95,10 @@ func (o *upOptions) check() error {
 			return fmt.Errorf("--load-balancer-pool: %w", err)
 		}
 	}
-	if o.identity.PodCIDR == "" {
-		return nil
+	if _, err := network.ParseRouting(o.routing); err != nil {
+		return fmt.Errorf("--pod-routing: %w", err)
 	}
-	pods, err := netip.ParsePrefix(o.identity.PodCIDR)
-	if err != nil {
-		return fmt.Errorf("--pod-cidr %q is no address range such as 10.244.0.0/24: %w", o.identity.PodCIDR, err)
-	}
-	for _, prefix := range services {
-		if pods.Overlaps(prefix) {
-			return fmt.Errorf("--pod-cidr %s and --service-cidr %s overlap: choose ranges apart from each other", pods, prefix)
-		}
-	}
-	return nil
+	return o.identity.check(services)
 }
 
 // collectorPercent is how much the heap may grow until garbage is collected: with Go's 100, a control plane that makes thousands of pods at once

@@ -39,6 +39,8 @@ func newMachine(t *testing.T) *machine {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		m.kill()
+		out, err := exec.Command(program(t, "wake"), "down", "--purge", "--data-dir", m.dir).CombinedOutput()
+		require.NoError(t, err, "removing what the node left: %s", out)
 		if t.Failed() {
 			said, _ := os.ReadFile(m.log.Name())
 			t.Logf("wake agent said:\n%s", tail(said, 4000))

@@ -86,7 +86,7 @@ func TestASecondWakeUpIsRefused(t *testing.T) {
 	}
 	require.Contains(t, up("--data-dir", c.dir, "--listen", "127.0.0.1:0"), fmt.Sprintf("in use by process %d", c.up.Process.Pid))
 	require.Contains(t, up("--data-dir", t.TempDir(), "--listen", c.listen, "--no-agent"), "in use by another program")
-	require.Contains(t, up("--data-dir", t.TempDir(), "--pod-cidr", "10.96.0.0/24"), "overlap")
+	require.Contains(t, up("--data-dir", t.TempDir(), "--cluster-cidr", "10.96.0.0/16"), "overlap")
 	require.Contains(t, c.wake("status"), "running since")
 }
 
