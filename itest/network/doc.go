@@ -1,0 +1,2 @@
+// Package network tests the pod network across machines: real nodes, real containers, real packets.
+package network
