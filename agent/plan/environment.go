@@ -234,7 +234,8 @@ func ResourceField(pod *corev1.Pod, container string, ref *corev1.ResourceFieldS
 	return strconv.FormatInt(int64(math.Ceil(float64(quantity.Value())/float64(divisor.Value()))), 10), nil
 }
 
-// serviceEnvironment adds the variables by which containers find the services that exist when they start.
+// serviceEnvironment adds the variables by which containers find the services that exist when they start, as Kubernetes' are: of the first address where there
+// are two, and none of headless services and names of something outside.
 func serviceEnvironment(in Input, e *env) {
 	links := in.Pod.Spec.EnableServiceLinks == nil || *in.Pod.Spec.EnableServiceLinks
 	for _, s := range in.Objects.Services {
@@ -253,7 +254,7 @@ func serviceEnvironment(in Input, e *env) {
 			if p.Name != "" {
 				e.set(prefix+"_SERVICE_PORT_"+strings.ToUpper(strings.ReplaceAll(p.Name, "-", "_")), port)
 			}
-			url := strings.ToLower(protocol) + "://" + s.Spec.ClusterIP + ":" + port
+			url := strings.ToLower(protocol) + "://" + hostPort(s.Spec.ClusterIP, port)
 			if i == 0 {
 				e.set(prefix+"_PORT", url)
 			}
@@ -264,6 +265,14 @@ func serviceEnvironment(in Input, e *env) {
 			e.set(link+"_ADDR", s.Spec.ClusterIP)
 		}
 	}
+}
+
+// hostPort joins an address and a port as URLs have them: IPv6 in brackets.
+func hostPort(address, port string) string {
+	if strings.Contains(address, ":") {
+		address = "[" + address + "]"
+	}
+	return address + ":" + port
 }
 
 // expandAll expands each of a command's words.
