@@ -169,6 +169,9 @@ func (b *Broker) clusterOptions(opts *server.Options) error {
 	if c == nil {
 		return nil
 	}
+	if b.config.Listen == "" {
+		return errors.New("a broker of several must listen for clients too: the server connects to the others only then")
+	}
 	host, port, err := hostPort(c.Listen)
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -103,42 +102,40 @@ func (l *Ledger) state(ctx context.Context) (streamState, error) {
 
 // next returns sequence and ID of the first message on subject after a sequence, as the stream's leader has it; 0 if there is none.
 func (l *Ledger) next(ctx context.Context, subject string, after uint64) (sequence uint64, id string, _ error) {
-	var found struct {
-		Message struct {
-			Seq    uint64 `json:"seq"`
-			Header []byte `json:"hdrs"`
-		} `json:"message"`
-	}
-	err := l.request(ctx, apiMessage, map[string]any{"seq": after + 1, "next_by_subj": subject}, &found)
-	if code(err) == codeNoMessage {
-		return 0, "", nil
-	}
-	if err != nil {
+	found, err := l.message(ctx, map[string]any{"seq": after + 1, "next_by_subj": subject})
+	if err != nil || found.Seq == 0 {
 		return 0, "", err
 	}
-	header, err := nats.DecodeHeadersMsg(found.Message.Header)
+	header, err := nats.DecodeHeadersMsg(found.Header)
 	if err != nil {
-		return found.Message.Seq, "", nil
+		return found.Seq, "", nil
 	}
-	return found.Message.Seq, first(header, idHeader), nil
+	return found.Seq, first(header, idHeader), nil
 }
 
-// firstSince returns the sequence of the first message stored at or after t; 0 if there is none.
+// firstSince returns the sequence of the first message stored at or after t, as the stream's leader has it; 0 if there is none.
 func (l *Ledger) firstSince(ctx context.Context, t time.Time) (uint64, error) {
-	body, err := json.Marshal(map[string]any{"start_time": t.UTC()})
-	if err != nil {
-		return 0, err
+	found, err := l.message(ctx, map[string]any{"start_time": t.UTC(), "no_hdr": true})
+	return found.Seq, err
+}
+
+// stored is a message as the stream's leader gives it.
+type stored struct {
+	Subject string `json:"subject"`
+	Seq     uint64 `json:"seq"`
+	Header  []byte `json:"hdrs"`
+}
+
+// message asks the stream's leader for a message; the zero one if there is none.
+func (l *Ledger) message(ctx context.Context, which map[string]any) (stored, error) {
+	var found struct {
+		Message stored `json:"message"`
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiWithin)
-	defer cancel()
-	msg, err := l.conn.RequestWithContext(ctx, apiDirect, body)
-	switch {
-	case err != nil:
-		return 0, err
-	case first(msg.Header, headerStatus) == statusNotFound:
-		return 0, nil
+	err := l.request(ctx, apiMessage, which, &found)
+	if code(err) == codeNoMessage {
+		return stored{}, nil
 	}
-	return strconv.ParseUint(first(msg.Header, headerSequence), 10, 64)
+	return found.Message, err
 }
 
 // first returns a header's value; the spelling must be exact.

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ const (
 	headerSubject          = "Nats-Subject"
 	headerTime             = "Nats-Time-Stamp"
 	headerLastConsumer     = "Nats-Last-Consumer"
+	headerLastStream       = "Nats-Last-Stream"
 	headerStalled          = "Nats-Consumer-Stalled"
 	statusIdleFlow         = "100"
 	deliverAll             = "all"
@@ -47,7 +49,8 @@ type from struct {
 	sequence uint64 // the first; ignored if present
 	present  bool   // the last message per subject
 	filters  []string
-	raw      bool // messages are wanted as they are
+	raw      bool          // messages are wanted as they are
+	beats    time.Duration // between heartbeats; 0 is heartbeatEvery
 }
 
 // delivery is what came since the last take.
@@ -55,6 +58,7 @@ type delivery struct {
 	batches []events.Batch // of at most maxBatchEvents each
 	raw     []events.Raw   // instead, for who wants messages as they are
 	count   uint64         // messages
+	reached uint64         // the stream's sequence up to which there is nothing more to come
 	flow    []string
 	alive   bool // a heartbeat came: there was nothing more
 	lost    bool // a message or the connection is missing
@@ -87,7 +91,7 @@ func (l *Ledger) consume(ctx context.Context, start from) (*consumer, error) {
 	inbox := nats.NewInbox()
 	config := map[string]any{
 		"name": c.name, "deliver_subject": inbox, "ack_policy": ackNone, "max_deliver": 1, "flow_control": true, "mem_storage": true, "num_replicas": 1,
-		"idle_heartbeat": heartbeatEvery, "inactive_threshold": consumerLingers, "filter_subjects": start.filters, "deliver_policy": deliverAll,
+		"idle_heartbeat": cmp.Or(start.beats, heartbeatEvery), "inactive_threshold": consumerLingers, "filter_subjects": start.filters, "deliver_policy": deliverAll,
 	}
 	switch {
 	case start.present:
@@ -219,6 +223,9 @@ func (c *consumer) control(msg *nats.Msg) {
 		c.got.lost = true
 		return
 	}
+	if scanned, err := strconv.ParseUint(first(msg.Header, headerLastStream), 10, 64); err == nil {
+		c.got.reached = max(c.got.reached, scanned)
+	}
 	c.got.alive = c.got.alive || stalled == ""
 }
 
@@ -242,6 +249,7 @@ func (c *consumer) delivered(reply string) (metadata, bool) {
 	}
 	c.sequence = meta.consumer
 	c.got.count++
+	c.got.reached = max(c.got.reached, meta.stream)
 	return meta, true
 }
 

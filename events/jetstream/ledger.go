@@ -28,8 +28,9 @@ type Config struct {
 
 // Ledger implements events.Ledger.
 type Ledger struct {
-	conn *nats.Conn
-	ids  *events.IDs
+	conn       *nats.Conn
+	ids        *events.IDs
+	replicated bool // a reader may be served by a broker that lags behind
 
 	acks      *nats.Subscription
 	inbox     string // reply subjects of pipelines: <inbox><pipeline>.<index>
@@ -49,7 +50,7 @@ func Open(ctx context.Context, conn *nats.Conn, config Config) (*Ledger, error) 
 	if err := createStream(ctx, js, config); err != nil {
 		return nil, fmt.Errorf("opening the ledger's stream %s: %w", StreamName, err)
 	}
-	l := &Ledger{conn: conn, ids: events.NewIDs(rand.Text()[:12]), inbox: nats.NewInbox() + ".", pipelines: map[uint64]*pipeline{}}
+	l := &Ledger{conn: conn, replicated: config.Replicas > 1, ids: events.NewIDs(rand.Text()[:12]), inbox: nats.NewInbox() + ".", pipelines: map[uint64]*pipeline{}}
 	if l.acks, err = conn.Subscribe(l.inbox+">", l.acknowledged); err != nil {
 		return nil, fmt.Errorf("opening the ledger: %w", err)
 	}

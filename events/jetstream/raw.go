@@ -73,23 +73,30 @@ func (l *Ledger) ReadRaw(ctx context.Context, first, to events.Revision, yield f
 
 // readRaw reads with one consumer, until that is lost.
 func (l *Ledger) readRaw(ctx context.Context, first, to events.Revision, yield func(events.Raw) bool) error {
-	c, err := l.consume(ctx, from{sequence: first, filters: everything, raw: true})
+	c, err := l.consume(ctx, from{sequence: first, filters: everything, raw: true, beats: l.beats()})
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	for left := c.pending; left > 0; {
+	lag := progress{}
+	for left := c.pending; left > 0 || l.replicated; {
 		d, err := c.take(ctx)
 		if err != nil {
 			return err
 		}
+		if l.replicated && lag.note(d.reached) != nil {
+			return errLost // another broker may have it
+		}
 		for _, r := range d.raw {
+			if r.Revision < first {
+				continue // a broker that lags behind begins where it is
+			}
 			if r.Revision > to || !yield(r) || r.Revision == to {
 				return nil
 			}
 		}
 		left -= min(left, d.count)
-		if c.stuck(d) {
+		if l.replicated && d.reached >= to || !l.replicated && c.stuck(d) {
 			return nil
 		}
 		c.taken(d)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,6 +43,9 @@ func (l *Ledger) Read(ctx context.Context, q events.Query, yield func(events.Eve
 func (l *Ledger) readRange(ctx context.Context, start from, to events.Revision, yield func(events.Event) bool) error {
 	if to != 0 && start.sequence > to {
 		return nil
+	}
+	if l.replicated {
+		return l.readReplicated(ctx, start, to, yield)
 	}
 	for began := time.Now(); ; {
 		c, err := l.consume(ctx, start)
@@ -134,45 +138,91 @@ func (l *Ledger) replayLast(ctx context.Context, filters []string, to events.Rev
 	return slices.Collect(maps.Values(last)), err
 }
 
-// lookUp asks the broker for the last messages of subjects as of a revision. It answers for a limited number of them only.
+// lookUp asks a broker for the last messages of subjects as of a revision. It answers for a limited number of them only.
 func (l *Ledger) lookUp(ctx context.Context, filters []string, to events.Revision) ([]events.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiWithin)
 	defer cancel()
-	body, err := json.Marshal(map[string]any{"multi_last": filters, "up_to_seq": to})
+	last, err := l.sentinel(ctx, to)
 	if err != nil {
 		return nil, err
+	}
+	asked := filters
+	if last != "" {
+		asked = append(slices.Clone(filters), last)
+	}
+	for {
+		found, err := l.lookUpOnce(ctx, asked, to)
+		if last == "" || err != nil {
+			return found.Events, err
+		}
+		if at := slices.IndexFunc(found.Events, func(e events.Event) bool { return e.Revision == to }); at >= 0 {
+			if !matchesAny(filters, last) {
+				found.Events = slices.Delete(found.Events, at, at+1)
+			}
+			return found.Events, nil
+		}
+		if slices.ContainsFunc(found.SetAside, func(a events.SetAside) bool { return a.Revision == to }) {
+			return found.Events, nil
+		}
+		if pause(ctx, retryAfter); ctx.Err() != nil {
+			return nil, fmt.Errorf("no broker that was asked has revision %d: %w", to, errLags)
+		}
+	}
+}
+
+// matchesAny says that a subject is one of filters, which may have wildcards.
+func matchesAny(filters []string, subject string) bool {
+	tokens := strings.Split(subject, ".")
+	return slices.ContainsFunc(filters, func(filter string) bool {
+		parts := strings.Split(filter, ".")
+		for i, part := range parts {
+			if part == ">" {
+				return len(tokens) > i
+			}
+			if i >= len(tokens) || part != "*" && part != tokens[i] {
+				return false
+			}
+		}
+		return len(parts) == len(tokens)
+	})
+}
+
+// lookUpOnce asks one broker.
+func (l *Ledger) lookUpOnce(ctx context.Context, filters []string, to events.Revision) (batch events.Batch, _ error) {
+	body, err := json.Marshal(map[string]any{"multi_last": filters, "up_to_seq": to})
+	if err != nil {
+		return batch, err
 	}
 	inbox := nats.NewInbox()
 	sub, err := l.conn.SubscribeSync(inbox)
 	if err != nil {
-		return nil, err
+		return batch, err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	if err := errors.Join(sub.SetPendingLimits(-1, -1), l.conn.PublishRequest(apiDirect, inbox, body)); err != nil {
-		return nil, err
+		return batch, err
 	}
-	var batch events.Batch
 	for {
 		msg, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, err
+			return batch, err
 		}
 		switch status := first(msg.Header, headerStatus); status {
 		case "":
 		case statusEndOfBatch, statusNotFound:
-			return batch.Events, nil
+			return batch, nil
 		case statusTooMany:
-			return nil, errTooMany
+			return batch, errTooMany
 		default:
-			return nil, fmt.Errorf("the broker answers %s %s", status, first(msg.Header, "Description"))
+			return batch, fmt.Errorf("the broker answers %s %s", status, first(msg.Header, "Description"))
 		}
 		revision, err := strconv.ParseUint(first(msg.Header, headerSequence), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("the broker's answer has no sequence: %w", err)
+			return batch, fmt.Errorf("the broker's answer has no sequence: %w", err)
 		}
 		stored, err := time.Parse(time.RFC3339Nano, first(msg.Header, headerTime))
 		if err != nil {
-			return nil, fmt.Errorf("the broker's answer has no time: %w", err)
+			return batch, fmt.Errorf("the broker's answer has no time: %w", err)
 		}
 		decode(&batch, first(msg.Header, headerSubject), msg, revision, stored)
 	}
