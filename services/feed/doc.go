@@ -1,7 +1,8 @@
 // Package feed is the control plane's end of the line to the nodes (events/nodewire): it gives each node its slice of the ledger and takes its
 // reports. It keeps nothing that a restart would lose. It guarantees:
 //
-//   - A node is given the pods bound to it, the Secrets and ConfigMaps that those pods name, all Services and EndpointSlices, and itself.
+//   - A node is given the pods bound to it, the Secrets and ConfigMaps that those pods name, all Services and EndpointSlices, itself, and what
+//     network policies mean to its pods (services/feed/policy), in the same slice as the pods.
 //     What it is no longer entitled to it is told to forget.
 //   - Of other nodes with agents it is given names, pod ranges and internal addresses, and nothing more. A lost node is still there; a deleted one isn't.
 //   - The slices of a node form a chain without gaps: each names the revision that it follows. A full slice is consistent with the chain.

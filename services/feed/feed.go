@@ -13,6 +13,7 @@ import (
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/nodewire"
+	"github.com/wakehq/wake/services/feed/policy"
 )
 
 // Defaults of Config.
@@ -63,6 +64,8 @@ type Feed struct {
 	nodes map[string]*account
 	wants map[object]map[string]int // which nodes have how many pods that name a Secret or ConfigMap
 
+	policies *policy.Resolver
+
 	pulse pulse
 }
 
@@ -101,6 +104,7 @@ func (f *Feed) begin() *events.Cursor {
 	defer f.mu.Unlock()
 	state, cursor := f.View.Subscribe()
 	f.state, f.nodes, f.wants, f.epoch = state, map[string]*account{}, map[object]map[string]int{}, string(uuid.NewUUID())
+	f.policies = policy.New(state)
 	return cursor
 }
 

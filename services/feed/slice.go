@@ -11,6 +11,7 @@ import (
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/nodewire"
+	"github.com/wakehq/wake/services/feed/policy"
 )
 
 // object names an object of a slice.
@@ -84,6 +85,13 @@ func (f *Feed) Snapshot(_ context.Context, node string) (nodewire.Slice, error) 
 			continue
 		}
 		wire, err := encodeFor(node, name, o)
+		if err != nil {
+			return nodewire.Slice{}, err
+		}
+		full.Objects = append(full.Objects, wire)
+	}
+	for name := range f.policies.Names(node) {
+		wire, _, err := f.policies.Object(node, name)
 		if err != nil {
 			return nodewire.Slice{}, err
 		}
@@ -184,6 +192,7 @@ func (f *Feed) send(changes []events.Change, state *events.State) {
 
 // note finds out whom a change concerns.
 func (b *batch) note(c events.Change) {
+	b.feed.policies.Apply(c, func(node string, name policy.Name) { b.tell(node, object{name.Resource, name.Namespace, name.Name}) })
 	name, ok := objectOf(c.Ref())
 	if !ok {
 		return
@@ -310,6 +319,13 @@ func (b *batch) publish(node string) error {
 
 // object words what a node is to know of an object: its present form, or that it is none of its business any more.
 func (b *batch) object(node string, name object) (nodewire.Object, error) {
+	if _, inLedger := groups[name.resource]; !inLedger {
+		wire, entitled, err := b.feed.policies.Object(node, policy.Name{Resource: name.resource, Namespace: name.namespace, Name: name.name})
+		if err == nil && !entitled {
+			wire = nodewire.Object{Resource: name.resource, Namespace: name.namespace, Name: name.name, Deleted: true, Revision: b.state.Revision()}
+		}
+		return wire, err
+	}
 	o, exists := b.state.Get(name.ref())
 	if !exists || !b.entitled(node, name, o) {
 		wire := nodewire.Object{Resource: name.resource, Namespace: name.namespace, Name: name.name, Deleted: true, UID: b.gone[name].uid,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/nodewire"
+	"github.com/wakehq/wake/services/feed/policy"
 )
 
 func TestSliceOfANode(t *testing.T) {
@@ -133,7 +134,8 @@ type hand struct {
 
 func newHand(t require.TestingT) *hand {
 	h := &hand{world: &world{t: t, line: &line{t: t, nodes: map[string]*received{}}}, state: events.NewState(kinds())}
-	h.feed = &Feed{Config: Config{Line: h.line}, state: h.state.Fork(), nodes: map[string]*account{}, wants: map[object]map[string]int{}}
+	h.feed = &Feed{Config: Config{Line: h.line}, state: h.state.Fork(), nodes: map[string]*account{}, wants: map[object]map[string]int{},
+		policies: policy.New(h.state)}
 	return h
 }
 
