@@ -127,7 +127,7 @@ var heavy = map[string][]string{
 	"github.com/docker/docker": {"agent/runtime"},
 	"github.com/labstack/echo": {"gateway"},
 	"k8s.io/kubectl":           {"cmd/wake"},
-	"sigs.k8s.io/knftables":    {"agent/proxy", "agent/network"},
+	"sigs.k8s.io/knftables":    {"agent/proxy", "agent/network", "agent/policy"},
 	"github.com/vishvananda":   {"agent"},
 	"github.com/mdlayher":      {"agent/announce"},
 	"github.com/coreos":        {"agent/network"},
