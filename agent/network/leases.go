@@ -115,22 +115,20 @@ func (l *leases) rename(owner, to string) {
 	l.give(to, addrs)
 }
 
-// release takes back what owner has, and returns it.
-func (l *leases) release(owner string) []netip.Addr {
+// release takes back what owner has.
+func (l *leases) release(owner string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.drop(owner)
+	l.drop(owner)
 }
 
-func (l *leases) drop(owner string) []netip.Addr {
-	addrs := l.held[owner]
-	for _, a := range addrs {
+func (l *leases) drop(owner string) {
+	for _, a := range l.held[owner] {
 		if l.owner[a] == owner {
 			delete(l.owner, a)
 		}
 	}
 	delete(l.held, owner)
-	return addrs
 }
 
 // covers says that all addresses are of the present ranges.

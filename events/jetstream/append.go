@@ -57,7 +57,7 @@ func (l *Ledger) append(ctx context.Context, proposals []events.Proposal, repeat
 			return 0, fmt.Errorf("appending %s: the ledger did not answer %d attempts (is the broker running?): %w", describe(proposals), attempt, err)
 		}
 		repeated = true
-		pause(ctx, retryAfter)
+		pause(ctx)
 	}
 }
 
@@ -118,7 +118,7 @@ func (l *Ledger) settle(ctx context.Context, p *events.Proposal) (events.Revisio
 		case revision != 0:
 			return 0, conflict(p, 1)
 		}
-		pause(ctx, retryAfter) // on a replicated stream the cause of a conflict may still be under way
+		pause(ctx) // on a replicated stream the cause of a conflict may still be under way
 	}
 	return 0, conflict(p, 1)
 }
@@ -153,10 +153,10 @@ func again(err error) bool {
 	return false
 }
 
-func pause(ctx context.Context, d time.Duration) {
+func pause(ctx context.Context) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(d):
+	case <-time.After(retryAfter):
 	}
 }
 

@@ -169,6 +169,6 @@ func (f *follower) again(ctx context.Context, present bool) (*consumer, error) {
 		case errors.Is(err, nats.ErrConnectionClosed) || time.Since(began) > recoverWithin:
 			return nil, err
 		}
-		pause(ctx, retryAfter)
+		pause(ctx)
 	}
 }

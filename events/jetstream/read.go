@@ -164,7 +164,7 @@ func (l *Ledger) lookUp(ctx context.Context, filters []string, to events.Revisio
 		if slices.ContainsFunc(found.SetAside, func(a events.SetAside) bool { return a.Revision == to }) {
 			return found.Events, nil
 		}
-		if pause(ctx, retryAfter); ctx.Err() != nil {
+		if pause(ctx); ctx.Err() != nil {
 			return nil, fmt.Errorf("no broker that was asked has revision %d: %w", to, errLags)
 		}
 	}

@@ -47,7 +47,7 @@ func (l *Ledger) readReplicated(ctx context.Context, start from, to events.Revis
 			return err
 		}
 		start.sequence = max(start.sequence, last+1)
-		pause(ctx, retryAfter)
+		pause(ctx)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ func (c *Control) run(stdin, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*Patience)
 	defer cancel()
 	env := []string{"KUBECONFIG=" + filepath.Join(c.data(), "kubeconfig"), "WAKE_DATA_DIR=" + c.data(), "HOME=" + c.dir()}
-	return c.Machine.Run(ctx, stdin, "env", append(append(env, path), args...)...)
+	return c.Run(ctx, stdin, "env", append(append(env, path), args...)...)
 }
 
 // TryKubectl runs the stock kubectl.
@@ -130,13 +131,9 @@ func (f *Fabric) keep(m *Machine, p *Process) {
 	f.built.mu.Lock()
 	defer f.built.mu.Unlock()
 	p.on = m
-	kept := f.built.running[:0]
-	for _, old := range f.built.running {
-		if old.on != m || old.Name != p.Name {
-			kept = append(kept, old)
-		}
-	}
-	f.built.running = append(kept, p)
+	f.built.running = append(slices.DeleteFunc(f.built.running, func(old *Process) bool {
+		return old.on == m && old.Name == p.Name
+	}), p)
 }
 
 // process returns a machine's process.

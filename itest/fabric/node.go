@@ -47,7 +47,7 @@ func (n *Node) StartDocker() { n.t.Helper(); require.NoError(n.t, n.startDocker(
 // Exec runs a program on the node, which must succeed.
 func (n *Node) Exec(name string, args ...string) string {
 	n.t.Helper()
-	out, err := n.Machine.Run(n.t.Context(), "", name, args...)
+	out, err := n.Run(n.t.Context(), "", name, args...)
 	require.NoError(n.t, err)
 	return out
 }
