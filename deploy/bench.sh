@@ -28,5 +28,6 @@ measure() {
 [[ Scheduler =~ $only ]] && measure "Scheduling 10,000 pods on 5,000 nodes" ./itest/bench 'BenchmarkScheduler'
 [[ Deployment =~ $only ]] && measure "A Deployment from 0 to 5,000 replicas on 5,000 nodes, over the API" ./itest/bench 'BenchmarkDeployment'
 [[ Containers =~ $only ]] && measure "30 pods on Docker Engine, beside docker run of their 60 containers (of-raw: less is better)" ./itest/bench 'BenchmarkContainers'
+[[ FirstRequest =~ $only ]] && measure "The first request to a new pod on another node, after it is ready" ./itest/bench 'BenchmarkFirstRequest'
 [[ Idle =~ $only ]] && measure "wake up, idle for a minute" ./itest/bench 'BenchmarkIdle'
 exit 0
