@@ -14,6 +14,7 @@ import (
 	"github.com/wakehq/wake/schemas"
 	"github.com/wakehq/wake/services/garbage"
 	"github.com/wakehq/wake/services/job"
+	"github.com/wakehq/wake/services/loadbalancer"
 	"github.com/wakehq/wake/services/namespace"
 	"github.com/wakehq/wake/services/node"
 	"github.com/wakehq/wake/services/replication"
@@ -30,7 +31,7 @@ var began = time.Date(2026, time.January, 1, 10, 0, 0, 0, time.UTC)
 // services are those of a cluster.
 func services() []runner.Decider {
 	return []runner.Decider{scheduler.New(), replication.NewDeployments(), replication.NewSets(), job.New(),
-		service.NewAddresses(netip.MustParsePrefix("10.96.0.0/16")), service.NewEndpoints(), garbage.New(), namespace.New("no certificate"), node.Node{}}
+		service.NewAddresses(netip.MustParsePrefix("10.96.0.0/16")), service.NewEndpoints(), loadbalancer.New(), garbage.New(), namespace.New("no certificate"), node.Node{}}
 }
 
 // grow returns the state of a cluster some minutes after manifests were applied to an empty one.

@@ -21,6 +21,7 @@ import (
 	"github.com/wakehq/wake/schemas"
 	"github.com/wakehq/wake/services/garbage"
 	"github.com/wakehq/wake/services/job"
+	"github.com/wakehq/wake/services/loadbalancer"
 	"github.com/wakehq/wake/services/namespace"
 	"github.com/wakehq/wake/services/node"
 	"github.com/wakehq/wake/services/nodeipam"
@@ -37,7 +38,7 @@ func deciders() []runner.Decider { return decidersWith(scheduler.New()) }
 
 func decidersWith(scheduler runner.Decider) []runner.Decider {
 	return []runner.Decider{scheduler, replication.NewDeployments(), replication.NewSets(), job.New(), service.NewAddresses(service.DefaultRange),
-		service.NewEndpoints(), garbage.New(), namespace.New("a certificate"), node.New(), nodeipam.New([]nodeipam.Range{nodeipam.DefaultRange})}
+		service.NewEndpoints(), loadbalancer.New(), garbage.New(), namespace.New("a certificate"), node.New(), nodeipam.New([]nodeipam.Range{nodeipam.DefaultRange})}
 }
 
 // cluster is a ledger on which everything goes wrong, and who acts on it.

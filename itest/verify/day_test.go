@@ -42,7 +42,8 @@ completionMode: %s, ttlSecondsAfterFinished: 5, template: {spec: {restartPolicy:
 	setManifest     = `{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: %[1]s, namespace: %[2]s}, spec: {replicas: 2,
 selector: {matchLabels: {app: %[1]s}}, template: {metadata: {labels: {app: %[1]s}}, spec: {topologySpreadConstraints: [{maxSkew: 1,
 topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: %[1]s}}}], containers: [{name: c, image: i}]}}}}`
-	podManifest = `{apiVersion: v1, kind: Pod, metadata: {name: %s, namespace: %s, labels: {app: %s}}, spec: {containers: [{name: c, image: i,
+	poolManifest = `{apiVersion: v1, kind: ConfigMap, metadata: {name: load-balancer-pools, namespace: kube-system}, data: {default: 192.0.2.1-192.0.2.%d}}`
+	podManifest  = `{apiVersion: v1, kind: Pod, metadata: {name: %s, namespace: %s, labels: {app: %s}}, spec: {containers: [{name: c, image: i,
 resources: {requests: {cpu: %dm}}}]}}`
 )
 
@@ -60,6 +61,7 @@ func (c *cluster) day(length time.Duration) {
 	for i := range c.size.nodes {
 		c.apply(fmt.Sprintf(nodeManifest, fmt.Sprintf("n%d", i), i%3))
 	}
+	c.apply(fmt.Sprintf(poolManifest, 1+c.size.users))
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		for range c.size.users {
 			c.user()
@@ -88,7 +90,7 @@ func (c *cluster) user() {
 	}
 	policies := []metav1.DeletionPropagation{metav1.DeletePropagationBackground, metav1.DeletePropagationForeground, metav1.DeletePropagationOrphan}
 	policy := policies[c.random.IntN(len(policies))]
-	switch c.random.IntN(16) {
+	switch c.random.IntN(17) {
 	case 0, 1:
 		c.apply(fmt.Sprintf(deploymentManifest, c.name("web"), home, 1+c.random.IntN(c.size.replicas), c.random.IntN(20), 100+c.random.IntN(400)))
 	case 2, 3:
@@ -132,6 +134,8 @@ func (c *cluster) user() {
 		})
 	case 15:
 		c.trouble()
+	case 16:
+		c.apply(fmt.Sprintf(poolManifest, 1+c.random.IntN(2*c.size.users))) // also fewer than there are services
 	}
 }
 

@@ -52,28 +52,37 @@ func direction(ingress bool) networkingv1.PolicyType {
 func (n naive) allows(p *networkingv1.NetworkPolicy, c connection) bool {
 	if c.ingress {
 		return slices.ContainsFunc(p.Spec.Ingress, func(r networkingv1.NetworkPolicyIngressRule) bool {
-			return n.peers(p.Namespace, r.From, c) && ports(r.Ports, c, c.pod)
+			return (len(r.From) == 0 || slices.ContainsFunc(r.From, func(peer networkingv1.NetworkPolicyPeer) bool { return n.is(p.Namespace, peer, c) })) &&
+				ports(r.Ports, c, c.pod)
 		})
 	}
 	return slices.ContainsFunc(p.Spec.Egress, func(r networkingv1.NetworkPolicyEgressRule) bool {
-		return n.peers(p.Namespace, r.To, c) && ports(r.Ports, c, c.far)
+		if len(r.To) == 0 {
+			return ports(r.Ports, c, c.far)
+		}
+		return slices.ContainsFunc(r.To, func(peer networkingv1.NetworkPolicyPeer) bool {
+			to := c.far
+			if peer.IPBlock != nil {
+				to = nil // a block's addresses have no names for their ports, even where a pod has one of them
+			}
+			return n.is(p.Namespace, peer, c) && ports(r.Ports, c, to)
+		})
 	})
 }
 
-func (n naive) peers(namespace string, peers []networkingv1.NetworkPolicyPeer, c connection) bool {
-	return len(peers) == 0 || slices.ContainsFunc(peers, func(p networkingv1.NetworkPolicyPeer) bool {
-		if p.IPBlock != nil {
-			return netip.MustParsePrefix(p.IPBlock.CIDR).Contains(c.address) &&
-				!slices.ContainsFunc(p.IPBlock.Except, func(e string) bool { return netip.MustParsePrefix(e).Contains(c.address) })
-		}
-		if c.far == nil {
-			return false
-		}
-		if p.NamespaceSelector == nil && c.far.Namespace != namespace || p.PodSelector != nil && !matches(p.PodSelector, c.far.Labels) {
-			return false
-		}
-		return p.NamespaceSelector == nil || matches(p.NamespaceSelector, n.labelsOf(c.far.Namespace))
-	})
+// is says whether the far end is one of those that a peer stands for.
+func (n naive) is(namespace string, p networkingv1.NetworkPolicyPeer, c connection) bool {
+	if p.IPBlock != nil {
+		return netip.MustParsePrefix(p.IPBlock.CIDR).Contains(c.address) &&
+			!slices.ContainsFunc(p.IPBlock.Except, func(e string) bool { return netip.MustParsePrefix(e).Contains(c.address) })
+	}
+	if c.far == nil {
+		return false
+	}
+	if p.NamespaceSelector == nil && c.far.Namespace != namespace || p.PodSelector != nil && !matches(p.PodSelector, c.far.Labels) {
+		return false
+	}
+	return p.NamespaceSelector == nil || matches(p.NamespaceSelector, n.labelsOf(c.far.Namespace))
 }
 
 func (n naive) labelsOf(namespace string) map[string]string {
