@@ -48,9 +48,10 @@ type Config struct {
 	ClusterID  string          // the same on all nodes of the cluster; empty: Cluster
 	Routing    network.Routing // how pods' packets get to other nodes; empty: network.Auto
 
-	NodeIP        string // the node's address; empty: that of the route to the outside
-	ClusterDNS    []string
-	ClusterDomain string // empty: cluster.local
+	NodeIP        string   // the node's address; empty: that of the route to the outside
+	ClusterDNS    []string // name servers that pods ask; empty: what Services made
+	ClusterDomain string   // empty: cluster.local
+	ResolvConf    string   // the node's own, for pods too; empty: /etc/resolv.conf, or what systemd-resolved has it from
 
 	Starts  int // how many sandboxes and containers are created or started at a time; 0: 8
 	MaxPods int // 0: 110
@@ -68,9 +69,11 @@ type Agent struct {
 	now          func() time.Time
 
 	network     *network.Network
+	names       atomic.Pointer[naming]
 	noNetwork   atomic.Pointer[string] // why no pod can be on the pod network; empty: they can
 	entered     []netip.Prefix         // the ranges with which the pod network was entered; takeSlices alone uses it
 	endServices context.CancelFunc     // ends what Config.Services has made; likewise
+	serving     sync.WaitGroup         // what has not ended of that
 
 	mu           sync.Mutex
 	proxy        Proxy                   // nil: there is none
@@ -135,7 +138,7 @@ func newAgent(config Config, e engine) (*Agent, error) {
 		pods:         map[string]*pod{},
 		node: plan.Node{
 			Name: config.NodeName, IP: config.NodeIP, Dir: podsDir(config),
-			ClusterDNS: config.ClusterDNS, ClusterDomain: cmp.Or(config.ClusterDomain, "cluster.local"),
+			ClusterDomain: cmp.Or(config.ClusterDomain, "cluster.local"),
 		},
 		objects: newObjectStore(),
 		network: net,
@@ -143,6 +146,7 @@ func newAgent(config Config, e engine) (*Agent, error) {
 	}
 	why := waitsForRange
 	a.noNetwork.Store(&why)
+	a.names.Store(&naming{servers: config.ClusterDNS})
 	return a, nil
 }
 
@@ -172,6 +176,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.network.Run(ctx, a.networkCompared) })
 	err := group.Wait()
 	a.waitPods()
+	a.serving.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}

@@ -46,6 +46,7 @@ func (a *Agent) register(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.node.Allocatable = capacity
+	a.readResolver()
 	return nil
 }
 
@@ -53,6 +54,8 @@ func (a *Agent) register(ctx context.Context) error {
 func (a *Agent) nodeNow() plan.Node {
 	node := a.node
 	node.NoNetwork = *a.noNetwork.Load()
+	names := a.names.Load()
+	node.ClusterDNS, node.Resolver = names.servers, names.node
 	return node
 }
 
@@ -76,6 +79,7 @@ func (a *Agent) reportNode(ctx context.Context) error {
 	var told time.Time
 	for ctx.Err() == nil {
 		wait := nodeLookEvery
+		a.readResolver()
 		status, labels, err := a.nodeStatus(ctx, last)
 		if err == nil && (time.Since(told) > nodeReportEvery || !equality.Semantic.DeepEqual(last, status)) {
 			var answer nodewire.Answer

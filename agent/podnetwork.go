@@ -17,8 +17,8 @@ type PodNet struct {
 }
 
 // Services makes what serves the cluster's Services on a node whose pods are in net: the service proxy and the DNS server, either of which
-// may be nil. It is called when the pod network is up, and again should the node be given other addresses; ctx ends when what it made is
-// not wanted any more. The first change that both are told is full.
+// may be nil. The agent has the latter Serve. It is called when the pod network is up, and again should the node be given other addresses; ctx ends
+// when what it made is not wanted any more. The first change that both are told is full.
 type Services func(ctx context.Context, net PodNet) (Proxy, DNS, error)
 
 // openNetwork opens the node's part of the pod network, and sets the node's address if nobody has.

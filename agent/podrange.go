@@ -53,6 +53,7 @@ func (a *Agent) enter(ctx context.Context, ranges []netip.Prefix) error {
 	if a.config.Services != nil {
 		if a.endServices != nil {
 			a.endServices()
+			a.serving.Wait()
 		}
 		serving, end := context.WithCancel(ctx)
 		proxy, dns, err := a.config.Services(serving, podNet(a.network.Local()))
@@ -61,6 +62,7 @@ func (a *Agent) enter(ctx context.Context, ranges []netip.Prefix) error {
 			return fmt.Errorf("serving services: %w", err)
 		}
 		a.endServices = end
+		a.serveNames(serving, dns)
 		a.mu.Lock()
 		a.proxy, a.dns, a.proxyChanges = proxy, dns, nil
 		a.mu.Unlock()

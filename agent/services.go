@@ -23,6 +23,8 @@ type Proxy interface {
 // DNS answers for the services' names on the node. Apply must not wait for anything.
 type DNS interface {
 	Apply(change proxy.Change) error
+	Serve(ctx context.Context) error
+	Addrs() []netip.AddrPort // where it answers; pods are given those of port 53
 }
 
 // Announcer answers for addresses on the node's links. Announce and Heard must not wait for anything.
@@ -33,6 +35,19 @@ type Announcer interface {
 }
 
 const proxyRetry = 2 * time.Second
+
+// serveNames has the node's DNS answer until ctx ends.
+func (a *Agent) serveNames(ctx context.Context, dns DNS) {
+	a.nameServers(dns)
+	if dns == nil {
+		return
+	}
+	a.serving.Go(func() {
+		if err := dns.Serve(ctx); err != nil {
+			a.log.Error("the node's DNS has ended: pods find no names until the agent is started again", "error", err)
+		}
+	})
+}
 
 // addService adds a service to what the proxy is to be told.
 func addService(c *proxy.Change, o nodewire.Object, s *corev1.Service) {

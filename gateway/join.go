@@ -28,6 +28,8 @@ type Joining struct {
 	Servers     []string      // where there are several gateways, all of them: https://host:port; else nil
 	Cluster     string        // its ID
 	ServiceCIDR string        // addresses of services
+	ClusterCIDR string        // addresses of pods, all nodes' together
+	Domain      string        // that the cluster's names end in; empty: cluster.local
 	Life        time.Duration // of nodes' certificates; 30 days if 0
 }
 
@@ -42,7 +44,8 @@ func (g *Gateway) answerNode(c echo.Context, request string, node pki.Node) erro
 		return apierrors.NewBadRequest(err.Error())
 	}
 	j := g.config.Joining
-	return c.JSON(http.StatusOK, joining.Answer{Certificate: string(cert), Cluster: j.Cluster, Broker: j.Broker, Brokers: j.Brokers, Servers: j.Servers, ServiceCIDR: j.ServiceCIDR})
+	return c.JSON(http.StatusOK, joining.Answer{Certificate: string(cert), Cluster: j.Cluster, Broker: j.Broker, Brokers: j.Brokers, Servers: j.Servers,
+		ServiceCIDR: j.ServiceCIDR, ClusterCIDR: j.ClusterCIDR, Domain: j.Domain})
 }
 
 func readJoin(c echo.Context) (joining.Request, error) {

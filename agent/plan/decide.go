@@ -208,7 +208,7 @@ func (d *decider) sandbox() bool {
 	}
 	retry := d.in.Memory.Sandbox.retryAt(createRetryBase, createRetryLimit)
 	switch {
-	case d.in.Node.NoNetwork != "" && !d.pod.Spec.HostNetwork && (s == nil || s.State == Created):
+	case d.in.Node.NoNetwork != "" && needsNetwork(d.pod) && (s == nil || s.State == Created):
 	case s != nil && s.State == Created:
 		if d.leaveOldSandbox(s.ID) && d.due(retry) {
 			d.do(Action{Verb: StartSandbox, ID: s.ID})

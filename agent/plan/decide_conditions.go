@@ -50,7 +50,7 @@ func (d *decider) sandboxReady() corev1.PodCondition {
 		c.Status = corev1.ConditionTrue
 	} else if f := d.in.Memory.Sandbox; f.Count > 0 {
 		c.Reason, c.Message = f.Reason, f.Message
-	} else if d.in.Node.NoNetwork != "" && !d.pod.Spec.HostNetwork {
+	} else if d.in.Node.NoNetwork != "" && needsNetwork(d.pod) {
 		c.Reason, c.Message = "NetworkNotReady", d.in.Node.NoNetwork
 	}
 	return c

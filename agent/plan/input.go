@@ -4,6 +4,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/wakehq/wake/agent/dns/resolv"
 )
 
 // Input is all that a decision about one pod depends on.
@@ -22,8 +24,9 @@ type Input struct {
 type Node struct {
 	Name          string
 	IP            string
-	ClusterDNS    []string
-	ClusterDomain string
+	ClusterDNS    []string    // name servers for the cluster's names; none: nobody answers those
+	ClusterDomain string      // "cluster.local"
+	Resolver      resolv.Conf // the node's own
 	Allocatable   corev1.ResourceList
 	Dir           string // holds one directory per pod, named by its UID
 	NoNetwork     string // why no pod can be on the pod network now; empty: they can

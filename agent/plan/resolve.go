@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/wakehq/wake/agent/dns/resolv"
 )
 
 // sandboxSpec resolves the pause container of a pod.
@@ -61,27 +63,22 @@ func hostname(pod *corev1.Pod, node Node) string {
 	return strings.TrimRight(name[:min(len(name), 63)], "-.")
 }
 
-// resolveDNS follows the pod's dnsPolicy. Without a cluster DNS the node's own resolver serves, which Docker passes on.
+// resolveDNS follows the pod's dnsPolicy. What is the node's own anyway is left to Docker, which follows the node's file as it changes.
 func resolveDNS(in Input, s *SandboxSpec) {
-	pod := in.Pod
-	first := pod.Spec.DNSPolicy == corev1.DNSClusterFirstWithHostNet || pod.Spec.DNSPolicy == corev1.DNSClusterFirst && !pod.Spec.HostNetwork
-	if (first || pod.Spec.DNSPolicy == "") && len(in.Node.ClusterDNS) > 0 {
-		s.DNS = slices.Clone(in.Node.ClusterDNS)
-		domain := in.Node.ClusterDomain
-		s.DNSSearch = []string{pod.Namespace + ".svc." + domain, "svc." + domain, domain}
-		s.DNSOptions = []string{"ndots:5"}
+	node := in.Node
+	conf := resolv.ForPod(in.Pod, node.Resolver, resolv.Cluster{Servers: node.ClusterDNS, Domain: node.ClusterDomain})
+	if slices.Equal(conf.Nameservers, node.Resolver.Nameservers) && slices.Equal(conf.Searches, node.Resolver.Searches) && slices.Equal(conf.Options, node.Resolver.Options) {
+		return
 	}
-	if c := pod.Spec.DNSConfig; c != nil {
-		s.DNS = append(s.DNS, c.Nameservers...)
-		s.DNSSearch = append(s.DNSSearch, c.Searches...)
-		for _, o := range c.Options {
-			option := o.Name
-			if o.Value != nil {
-				option += ":" + *o.Value
-			}
-			s.DNSOptions = append(s.DNSOptions, option)
-		}
+	s.DNS, s.DNSSearch, s.DNSOptions = conf.Nameservers, conf.Searches, conf.Options
+	if len(s.DNSSearch) == 0 {
+		s.DNSSearch = []string{"."} // or Docker takes the node's
 	}
+}
+
+// needsNetwork says whether the pod waits for the pod network: it is on it, or asks the name server there.
+func needsNetwork(pod *corev1.Pod) bool {
+	return !pod.Spec.HostNetwork || pod.Spec.DNSPolicy == corev1.DNSClusterFirstWithHostNet
 }
 
 // containerSpec resolves one attempt of a container. Its error says what of the pod's spec can't be resolved.

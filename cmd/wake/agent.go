@@ -30,6 +30,7 @@ type agentOptions struct {
 	dockerHost string
 	logLevel   string
 	routing    string
+	dns        dnsOptions
 
 	token *joining.Token
 	level slog.Level
@@ -60,6 +61,7 @@ the pods go on, and it tries again for good.`,
 	f.StringVar(&o.wish.Server, "server", "", "address of the cluster's API, such as https://192.0.2.1:6443")
 	f.StringVar(&o.wish.Node, "node-name", strings.ToLower(host), "name of this machine's node")
 	f.StringVar(&o.routing, "pod-routing", string(network.Auto), "how packets get to other nodes' pods: direct (nodes share a link), vxlan, or auto: the first where it can be, else the second")
+	o.dns.flags(f)
 	noPodCIDR(f)
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -73,6 +75,9 @@ func (o *agentOptions) check() error {
 	}
 	if _, err := network.ParseRouting(o.routing); err != nil {
 		return fmt.Errorf("--pod-routing: %w", err)
+	}
+	if err := o.dns.check(); err != nil {
+		return err
 	}
 	if o.wish.Server != "" {
 		if u, err := url.Parse(o.wish.Server); err != nil || u.Scheme != "https" || u.Host == "" {
@@ -128,7 +133,7 @@ func runAgent(cmd *cobra.Command, dir string, o *agentOptions) error {
 	}
 	defer conn.Close()
 	// To Docker and the kernel a node that joined is a cluster of its own: others may run beside it.
-	a, err := openAgent(ctx, &location{dir: dir}, &upOptions{identity: as.identity(), dockerHost: o.dockerHost, routing: o.routing, cluster: as.Cluster}, nodewire.NewClient(conn, as.Node), log)
+	a, err := openAgent(ctx, &location{dir: dir}, &upOptions{identity: as.identity(), dockerHost: o.dockerHost, routing: o.routing, dns: o.dns, cluster: as.Cluster}, nodewire.NewClient(conn, as.Node), log)
 	if err != nil {
 		return err
 	}
@@ -144,7 +149,7 @@ func runAgent(cmd *cobra.Command, dir string, o *agentOptions) error {
 
 // identity is what a node that joined is on its machine.
 func (as *member) identity() identity {
-	return identity{ID: nodeMark(as.Cluster, as.Node), Node: as.Node, ServiceCIDR: as.ServiceCIDR}
+	return identity{ID: nodeMark(as.Cluster, as.Node), Node: as.Node, ServiceCIDR: as.ServiceCIDR, podRanges: podRanges{ClusterCIDR: as.ClusterCIDR}, Domain: as.Domain}
 }
 
 // nodeMark is what tells a node's containers, network and rules on a machine from others; interface names have room for it.

@@ -48,5 +48,5 @@ func (c *cluster) joining() *gateway.Joining {
 	if own, ok := c.gate.Addr().(*net.TCPAddr); ok && own.IP.IsUnspecified() {
 		address = net.JoinHostPort("", strconv.Itoa(own.Port))
 	}
-	return &gateway.Joining{Broker: address, Cluster: c.identity.ID, ServiceCIDR: c.identity.ServiceCIDR}
+	return &gateway.Joining{Broker: address, Cluster: c.identity.ID, ServiceCIDR: c.identity.ServiceCIDR, ClusterCIDR: c.identity.ClusterCIDR, Domain: c.identity.Domain}
 }

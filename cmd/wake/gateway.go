@@ -125,7 +125,8 @@ func (o *gatewayOptions) certified(p *plane, own netip.AddrPort) []string {
 // sharedJoining is what machines that join are told.
 func (p *plane) sharedJoining() *gateway.Joining {
 	nodes := p.identity.addresses(brokerPlace.nodes)
-	return &gateway.Joining{Broker: nodes[0], Brokers: nodes, Servers: p.identity.API, Cluster: p.identity.ID, ServiceCIDR: p.identity.ServiceCIDR}
+	return &gateway.Joining{Broker: nodes[0], Brokers: nodes, Servers: p.identity.API, Cluster: p.identity.ID,
+		ServiceCIDR: p.identity.ServiceCIDR, ClusterCIDR: p.identity.ClusterCIDR, Domain: p.identity.Domain}
 }
 
 // gatewayPeers are the gateways that run.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -20,8 +21,9 @@ type identity struct {
 	Node string `json:"node"`
 	podRanges
 	ServiceCIDR string `json:"serviceCIDR"`
-	Archive     string `json:"archive,omitempty"` // empty: in the data directory
-	Trust       string `json:"trust,omitempty"`   // empty: beside the data directory
+	Domain      string `json:"clusterDomain,omitempty"` // that the cluster's names end in; empty: cluster.local
+	Archive     string `json:"archive,omitempty"`       // empty: in the data directory
+	Trust       string `json:"trust,omitempty"`         // empty: beside the data directory
 
 	// Of a cluster of several processes ("wake init"); one that is a single process ("wake up") has none of these.
 	Brokers       []brokerPlace `json:"brokers,omitempty"`
@@ -114,6 +116,7 @@ func (l *location) adopt(wish identity, given func(flag string) bool) (identity,
 	}
 	for _, f := range []struct{ flag, wish, has string }{{"node-name", wish.Node, id.Node}, {"cluster-cidr", wish.ClusterCIDR, id.ClusterCIDR},
 		{"node-cidr-mask-size", strconv.Itoa(wish.MaskSize4), strconv.Itoa(id.MaskSize4)}, {"node-cidr-mask-size-ipv6", strconv.Itoa(wish.MaskSize6), strconv.Itoa(id.MaskSize6)}, {"service-cidr", wish.ServiceCIDR, id.ServiceCIDR},
+		{"cluster-domain", cmp.Or(wish.Domain, defaultDomain), cmp.Or(id.Domain, defaultDomain)},
 		{"archive-dir", wish.Archive, id.Archive}, {"trust-dir", wish.Trust, id.Trust}} {
 		if given(f.flag) && f.wish != f.has {
 			return id, fmt.Errorf("--%s %s: the cluster in %s was started with %q and its objects say so; leave the flag out, or start another cluster with --data-dir", f.flag, f.wish, l.dir, f.has)

@@ -57,6 +57,7 @@ Then start the brokers ("wake broker --name NAME"), at least one of each of "wak
 	f.StringArrayVar(&o.api, "api", nil, "URL at which a gateway is reached, such as https://192.0.2.1:6443; the first is the kubeconfig's own")
 	o.wish.flags(f, "")
 	f.StringVar(&o.wish.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services: one range, or one of IPv4 and one of IPv6 apart by a comma, the preferred first")
+	f.StringVar(&o.wish.Domain, "cluster-domain", defaultDomain, "what the names of the cluster's services and pods end in")
 	f.StringVar(&o.wish.Archive, "archive-dir", "", "a directory that all processes of the control plane share, for the archive; without one nothing is ever trimmed off the ledger's stream (default: the keeper's own data directory)")
 	f.StringVar(&o.wish.Trust, "trust-dir", "", "where the keeper's notary keeps what it has seen (default: beside its data directory)")
 	return c
@@ -72,6 +73,9 @@ func (o *initOptions) identity() (identity, error) {
 	}
 	id.ServiceCIDR = services.String()
 	if err := id.check(services); err != nil {
+		return id, err
+	}
+	if err := checkDomain(id.Domain); err != nil {
 		return id, err
 	}
 	for flag, dir := range map[string]string{"archive-dir": id.Archive, "trust-dir": id.Trust} {

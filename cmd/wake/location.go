@@ -36,6 +36,7 @@ func (l *location) pki() string                 { return filepath.Join(l.dir, "p
 func (l *location) broker() string              { return filepath.Join(l.dir, "ledger") }
 func (l *location) brokerOf(name string) string { return filepath.Join(l.dir, "brokers", name) }
 func (l *location) pods() string                { return filepath.Join(l.dir, "pods") }
+func (l *location) names() string               { return filepath.Join(l.dir, "dns.state") }
 func (l *location) node() string                { return filepath.Join(l.dir, "node") } // of a cluster elsewhere
 func (l *location) checkpointKey() string       { return filepath.Join(l.dir, "pki", "checkpoints.key") }
 func (l *location) secretKey() string           { return filepath.Join(l.dir, "pki", "secrets.key") }

@@ -45,6 +45,8 @@ type member struct {
 	Brokers     []string `json:"brokers,omitempty"` // all of them, if there are several
 	Servers     []string `json:"servers,omitempty"` // the cluster's gateways, if there are several
 	ServiceCIDR string   `json:"serviceCIDR,omitempty"`
+	ClusterCIDR string   `json:"clusterCIDR,omitempty"`
+	Domain      string   `json:"clusterDomain,omitempty"`
 }
 
 // membership is a member that is renewed in time. It may be used by many goroutines.
@@ -150,14 +152,14 @@ func (m *membership) join(ctx context.Context, wish member, token joining.Token)
 	if err != nil {
 		return fmt.Errorf("joining the cluster at %s as node %s: %w", wish.Server, wish.Node, err)
 	}
-	wish.Cluster, wish.ServiceCIDR = answer.Cluster, answer.ServiceCIDR
+	wish.Cluster, wish.ServiceCIDR, wish.Domain = answer.Cluster, answer.ServiceCIDR, answer.Domain
 	wish.take(answer)
 	return m.save(wish)
 }
 
 // take takes over what may change of a membership.
 func (as *member) take(answer joining.Answer) {
-	as.Certificate, as.Broker, as.Brokers, as.Servers = answer.Certificate, answer.Broker, answer.Brokers, answer.Servers
+	as.Certificate, as.Broker, as.Brokers, as.Servers, as.ClusterCIDR = answer.Certificate, answer.Broker, answer.Brokers, answer.Servers, answer.ClusterCIDR
 }
 
 // ask asks a member's gateway, and nobody else, for a certificate. Where there are several gateways, the next one is asked if one can't be reached.

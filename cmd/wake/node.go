@@ -51,6 +51,7 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 	if config.Routing, err = network.ParseRouting(o.routing); err != nil {
 		return nil, fmt.Errorf("--pod-routing: %w", err)
 	}
+	config.ClusterDNS, config.ClusterDomain, config.ResolvConf = o.dns.cluster, o.identity.Domain, o.dns.resolvConf
 	config.Services = func(ctx context.Context, net agent.PodNet) (agent.Proxy, agent.DNS, error) {
 		backend, err := openProxy(ctx, o.identity, net)
 		if err != nil {
@@ -60,7 +61,11 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 		if err != nil {
 			return nil, nil, err
 		}
-		return proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log), nil, nil
+		names, err := o.dns.open(o.identity, net, place, log)
+		if err != nil {
+			return nil, nil, err
+		}
+		return proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log), names, nil
 	}
 	config.Announcer = announce.New(log)
 	return agent.New(ctx, config)

@@ -23,6 +23,7 @@ type upOptions struct {
 	routing    string
 	dockerHost string
 	cluster    string // ID of the cluster that this machine is a node of; empty: the identity's
+	dns        dnsOptions
 	nodes      string // address of the broker for nodes; empty: no machine can join
 	detach     bool
 	noAgent    bool
@@ -63,8 +64,10 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	f.StringVar(&o.identity.Node, "node-name", host, "name of this machine's node")
 	o.identity.flags(f, ". Unless it is given, the next free range is taken where this machine uses the default already")
 	f.StringVar(&o.routing, "pod-routing", string(network.Auto), "how packets get to other nodes' pods: direct (nodes share a link), vxlan, or auto: the first where it can be, else the second")
+	o.dns.flags(f)
 	noPodCIDR(f)
 	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services: one range, or one of IPv4 and one of IPv6 apart by a comma, the preferred first")
+	f.StringVar(&o.identity.Domain, "cluster-domain", defaultDomain, "what the names of the cluster's services and pods end in")
 	f.StringSliceVar(&o.pools, "load-balancer-pool", nil, "addresses for services of type LoadBalancer, such as 192.0.2.100-192.0.2.120 or 192.0.2.0/28: the pool \"default\" in configmap kube-system/load-balancer-pools (default: what is there)")
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -97,6 +100,12 @@ func (o *upOptions) check() error {
 	}
 	if _, err := network.ParseRouting(o.routing); err != nil {
 		return fmt.Errorf("--pod-routing: %w", err)
+	}
+	if err := o.dns.check(); err != nil {
+		return err
+	}
+	if err := checkDomain(o.identity.Domain); err != nil {
+		return err
 	}
 	return o.identity.check(services)
 }

@@ -24,4 +24,6 @@ type Answer struct {
 	Brokers     []string `json:"brokers,omitempty"` // where there are several, all of them
 	Servers     []string `json:"servers,omitempty"` // where there are several gateways, all of them: https://host:port
 	ServiceCIDR string   `json:"serviceCIDR"`
+	ClusterCIDR string   `json:"clusterCIDR,omitempty"`   // addresses of pods, all nodes' together
+	Domain      string   `json:"clusterDomain,omitempty"` // empty: cluster.local
 }

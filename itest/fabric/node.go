@@ -30,6 +30,9 @@ func (n *Node) Agent(args ...string) {
 // KillAgent ends the agent as nothing can prevent.
 func (n *Node) KillAgent() { n.t.Helper(); n.f.process(n.t, n.Machine, "agent").Kill() }
 
+// StopAgent ends the agent as its user does.
+func (n *Node) StopAgent() { n.t.Helper(); n.f.process(n.t, n.Machine, "agent").Stop() }
+
 // Docker calls the node's dockerd, which must succeed.
 func (n *Node) Docker(args ...string) string {
 	n.t.Helper()
