@@ -42,6 +42,7 @@ type Config struct {
 	Feed      Feed
 	Services  Services  // makes who is told of services and endpoints; nil: nobody is
 	Announcer Announcer // of addresses on the node's links; nil: none are announced
+	Policies  Policies  // enforces network policies; nil: none are
 	Log       *slog.Logger
 
 	DockerHost string          // of the Docker API; empty: DOCKER_HOST or the default socket
@@ -74,6 +75,7 @@ type Agent struct {
 	entered     []netip.Prefix         // the ranges with which the pod network was entered; takeSlices alone uses it
 	endServices context.CancelFunc     // ends what Config.Services has made; likewise
 	serving     sync.WaitGroup         // what has not ended of that
+	policing    *policing
 
 	mu           sync.Mutex
 	proxy        Proxy                   // nil: there is none
@@ -140,9 +142,10 @@ func newAgent(config Config, e engine) (*Agent, error) {
 			Name: config.NodeName, IP: config.NodeIP, Dir: podsDir(config),
 			ClusterDomain: cmp.Or(config.ClusterDomain, "cluster.local"),
 		},
-		objects: newObjectStore(),
-		network: net,
-		peers:   map[string]network.Peer{},
+		objects:  newObjectStore(),
+		network:  net,
+		peers:    map[string]network.Peer{},
+		policing: newPolicing(config.Policies),
 	}
 	why := waitsForRange
 	a.noNetwork.Store(&why)
@@ -161,6 +164,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.reportNode(ctx) })
 	group.Go(func() error { return a.heartbeat(ctx) })
 	group.Go(func() error { return a.serveProxy(ctx) })
+	group.Go(func() error { return a.servePolicies(ctx) })
 	if a.config.Announcer != nil {
 		group.Go(func() error { return a.config.Announcer.Run(ctx) })
 	}

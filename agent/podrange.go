@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/wakehq/wake/agent/network"
+	"github.com/wakehq/wake/agent/policy"
 	"github.com/wakehq/wake/events/nodewire"
 )
 
@@ -50,13 +51,15 @@ func (a *Agent) enter(ctx context.Context, ranges []netip.Prefix) error {
 	if err := a.network.Use(ctx, ranges); err != nil {
 		return err
 	}
+	local := a.network.Local()
+	a.policing.note(policy.Change{Bridge: &policy.Bridge{Device: local.Device, Nets: local.Ranges}})
 	if a.config.Services != nil {
 		if a.endServices != nil {
 			a.endServices()
 			a.serving.Wait()
 		}
 		serving, end := context.WithCancel(ctx)
-		proxy, dns, err := a.config.Services(serving, podNet(a.network.Local()))
+		proxy, dns, err := a.config.Services(serving, podNet(local))
 		if err != nil {
 			end()
 			return fmt.Errorf("serving services: %w", err)

@@ -34,7 +34,7 @@ func (p *pod) createSandbox(ctx context.Context, a plan.Action) error {
 	return p.created(ctx, fresh, nil, runtime.Sighting{ID: id, Pod: spec.Pod, Sandbox: made})
 }
 
-// startSandbox starts a sandbox and attaches it to the pod network.
+// startSandbox starts a sandbox and attaches it to the pod network, when the pod's network policies hold there.
 func (p *pod) startSandbox(ctx context.Context, id string) error {
 	defer p.look(ctx, id)
 	if err := p.agent.engine.Start(ctx, id); err != nil {
@@ -47,6 +47,9 @@ func (p *pod) startSandbox(ctx context.Context, id string) error {
 	at, err := attachment(s.Sandbox)
 	if err != nil {
 		return err
+	}
+	if err := p.agent.policing.admit(ctx, p.uid, s.Sandbox); err != nil {
+		return fmt.Errorf("the network policies of pod %s/%s: %w", p.namespace, p.name, err)
 	}
 	return p.agent.network.Attach(ctx, at)
 }
@@ -77,6 +80,7 @@ func attachment(b *plan.Sandbox) (network.Sandbox, error) {
 // judge completes what Docker says of a sandbox by what the pod network says: one that runs has yet to be started if it isn't attached, and one
 // that can't be attached with the addresses that it was made with is of no use. Who runs no more has its addresses no more.
 func (a *Agent) judge(s *runtime.Sighting) {
+	defer a.policing.saw(s)
 	b := s.Sandbox
 	switch {
 	case b == nil && s.Container == nil:

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/wakehq/wake/agent/policy"
 	"github.com/wakehq/wake/agent/proxy"
 	"github.com/wakehq/wake/events/nodewire"
 )
@@ -17,7 +18,7 @@ import (
 func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 	a.mu.Lock()
 	a.objects.begin(s.Full)
-	change := proxy.Change{Full: s.Full}
+	change, policies := proxy.Change{Full: s.Full}, policy.Change{Full: s.Full}
 	named := map[string]bool{}
 	moved := s.Full // other nodes came, went, or moved
 	if s.Full {
@@ -36,6 +37,8 @@ func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 		case nodewire.Nodes:
 			moved = true
 			err = a.applyNode(o)
+		case nodewire.Policies, nodewire.PodPolicies, nodewire.PolicyPeers:
+			err = policies.Add(o)
 		default:
 			err = a.objects.apply(o, &change)
 		}
@@ -60,6 +63,7 @@ func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 	if moved {
 		a.network.SetPeers(slices.Collect(maps.Values(a.peers)))
 	}
+	a.policing.note(policies)
 	a.tellServices(change)
 	a.tellAnnouncer()
 	a.mu.Unlock()

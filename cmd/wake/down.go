@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/netip"
 	"os"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wakehq/wake/agent"
+	"github.com/wakehq/wake/agent/policy"
 	"github.com/wakehq/wake/services/nodeipam"
 )
 
@@ -132,7 +134,7 @@ func purgeNode(cmd *cobra.Command, place *location, id identity, dockerHost stri
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 	defer cancel()
-	err = removeProxy(ctx, config, id)
+	err = errors.Join(removeProxy(ctx, config, id), removePolicies(ctx, id))
 	count, purged := agent.Purge(ctx, config)
 	if err := errors.Join(err, purged); err != nil {
 		return fmt.Errorf("removing what the cluster left on this machine: %w", err)
@@ -155,6 +157,15 @@ func removeProxy(ctx context.Context, config agent.Config, id identity) error {
 		return err
 	}
 	return backend.Remove(ctx)
+}
+
+// removePolicies removes the network policies' rules.
+func removePolicies(ctx context.Context, id identity) error {
+	enforcer, err := policy.New(ctx, policyTable(id.ID), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return enforcer.Remove(ctx)
 }
 
 // removeData removes the data directory, but only if it is one, and what lies apart from it.

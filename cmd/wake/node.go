@@ -13,12 +13,16 @@ import (
 	"github.com/wakehq/wake/agent"
 	"github.com/wakehq/wake/agent/announce"
 	"github.com/wakehq/wake/agent/network"
+	"github.com/wakehq/wake/agent/policy"
 	"github.com/wakehq/wake/agent/proxy"
 	"github.com/wakehq/wake/agent/proxy/nft"
 )
 
 // proxyTable is the nftables table of a cluster's service proxy.
 func proxyTable(clusterID string) string { return "wake-" + clusterID }
+
+// policyTable is the name of the nftables tables of a cluster's network policies.
+func policyTable(clusterID string) string { return "wake-policy-" + clusterID }
 
 // nodeConfig says how the agent of this machine knows the cluster's own.
 func nodeConfig(place *location, id identity, dockerHost string) (agent.Config, error) {
@@ -68,6 +72,9 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 		return proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log), names, nil
 	}
 	config.Announcer = announce.New(log)
+	if config.Policies, err = policy.New(ctx, policyTable(o.identity.ID), log); err != nil {
+		return nil, err
+	}
 	return agent.New(ctx, config)
 }
 
