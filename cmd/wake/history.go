@@ -28,6 +28,7 @@ type history struct {
 	cluster  string // the ID of its cluster
 	ledger   events.Ledger
 	sealed   recording.Source // what ledger opens the secrets of
+	keyless  bool             // their key isn't here: ledger has shells of them
 	registry *schemas.Registry
 	past     *timetravel.Past
 	deciding deciding
@@ -102,22 +103,24 @@ func (h *history) read(place *location, r *segment.Reader) error {
 	if h.deciding, err = decidingOf(r.Header().Deciders); err != nil {
 		return err
 	}
-	h.ledger = seal.Shell(recorded)
-	if id, err := place.load(); err == nil && id.ID == r.Header().Cluster {
-		return h.unseal(place, recorded, (*seal.Ledger).Redacted)
+	h.ledger, h.keyless = seal.Shell(recorded), true
+	for _, at := range []*location{place, place.beside()} {
+		if id, err := at.load(); err == nil && id.ID == r.Header().Cluster {
+			return h.unseal(at, recorded, (*seal.Ledger).Redacted)
+		}
 	}
 	return nil
 }
 
 // unseal opens the secrets of ledger with the key of the cluster at place, if it is there; how says in which way.
 func (h *history) unseal(place *location, ledger events.Ledger, how func(*seal.Ledger) *seal.Ledger) error {
-	h.ledger = seal.Shell(ledger)
+	h.ledger, h.keyless = seal.Shell(ledger), true
 	if _, err := os.Stat(place.secretKey()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	opened, err := seal.New(ledger, place.secretKey())
 	if err == nil {
-		h.ledger = how(opened)
+		h.ledger, h.keyless = how(opened), false
 	}
 	return err
 }

@@ -9,12 +9,15 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wakehq/wake/services/nodeipam"
 	"github.com/wakehq/wake/services/scheduler"
 )
 
-// serviceNames are the names of the cluster's services, in their order.
+// serviceNames are the names of a cluster's services, in their order.
 func serviceNames() (names []string) {
-	for _, d := range (deciding{}).deciders(scheduler.Config{}) {
+	// One of those that are only there if nodes get ranges for their pods, as every cluster's do now.
+	ranged := deciding{pods: podRanges{ClusterCIDR: nodeipam.DefaultRange.Prefix.String(), MaskSize4: nodeipam.DefaultMask4, MaskSize6: nodeipam.DefaultMask6}}
+	for _, d := range ranged.deciders(scheduler.Config{}) {
 		if !slices.Contains(names, d.Name()) {
 			names = append(names, d.Name())
 		}

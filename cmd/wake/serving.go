@@ -38,6 +38,9 @@ func (l *location) credentials() string {
 	return l.kubeconfig()
 }
 
+// beside is where the kubeconfig lies that leads to the cluster: its data directory, if this machine has one.
+func (l *location) beside() *location { return &location{dir: filepath.Dir(l.credentials())} }
+
 // outside is the kubeconfig that KUBECONFIG names, if that is a Wake cluster's and no data directory was named, which would say which cluster is meant.
 func (l *location) outside() string {
 	file := os.Getenv(clientcmd.RecommendedConfigPathEnvVar)

@@ -39,6 +39,7 @@ type verification struct {
 	Undecided    string            `json:"undecided,omitempty"`    // why nothing was decided again
 	LiveRevision uint64            `json:"liveRevision,omitempty"` // of the live view when it was asked
 	LiveHash     string            `json:"liveHash,omitempty"`     // and the hash of its state
+	Keyless      bool              `json:"keyless,omitempty"`      // Secrets could not be opened here, as the live view has them
 }
 
 const (
@@ -134,7 +135,7 @@ func (v *verification) verdict() error {
 		return errors.New("the record is not what was witnessed")
 	case diverged > 0:
 		return fmt.Errorf("%s of what was recorded", count(diverged, "divergence", "divergences"))
-	case v.LiveHash != "" && v.Decisions != nil && v.LiveHash != v.Decisions.Hash:
+	case v.LiveHash != "" && v.Decisions != nil && v.LiveHash != v.Decisions.Hash && !v.Keyless:
 		return errors.New("the live view is not what history comes to")
 	case v.Undecided != "":
 		return errors.New("history could not be decided again")
@@ -232,7 +233,7 @@ func (o *verifyOptions) redecide(ctx context.Context, cmd *cobra.Command, place 
 		return nil
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
-	v.Source = h.source
+	v.Source, v.Keyless = h.source, h.keyless
 	scheduling, err := schedulerConfig(o.scheduler)
 	if err != nil {
 		return err

@@ -47,17 +47,26 @@ func (v *verification) print(out io.Writer) error {
 	if v.Undecided != "" {
 		p.line("Decisions", "%s %s", wrong.Sprint("not verified:"), v.Undecided)
 	}
-	if agrees, known := v.live(); known && agrees {
-		p.line("State", "%s at revision %d the live view is what history comes to, %s", fine.Sprint("the same:"), v.LiveRevision, v.LiveHash[:16])
-	} else if known {
-		p.line("State", "%s at revision %d history comes to %s, the live view is %s: restart the cluster, and tell us", wrong.Sprint("different:"), v.LiveRevision, v.Decisions.Hash[:16], v.LiveHash[:16])
-	} else if v.Decisions != nil {
-		p.line("State", "%s at revision %d", v.Decisions.Hash[:16], v.Decisions.Revision)
-	}
+	p.state(v)
 	if len(v.Proofs) > 0 && v.Proofs[0].Signed.Revision > 0 && len(v.Proofs[0].Findings) == 0 {
 		p.line("Checkpoint", "%s %s", v.Proofs[0].Signed.Mark, aside.Sprint("(kept elsewhere, it proves this record against everybody: wake verify --checkpoint)"))
 	}
 	return p.err
+}
+
+// state shows whether the live view is what history comes to.
+func (p *page) state(v *verification) {
+	agrees, known := v.live()
+	switch {
+	case known && agrees:
+		p.line("State", "%s at revision %d the live view is what history comes to, %s", fine.Sprint("the same:"), v.LiveRevision, v.LiveHash[:16])
+	case known && v.Keyless:
+		p.line("State", "%s the live view has Secrets open whose key isn't here: verify where the cluster's data directory is, with --data-dir", color.YellowString("not compared:"))
+	case known:
+		p.line("State", "%s at revision %d history comes to %s, the live view is %s: restart the cluster, and tell us", wrong.Sprint("different:"), v.LiveRevision, v.Decisions.Hash[:16], v.LiveHash[:16])
+	case v.Decisions != nil:
+		p.line("State", "%s at revision %d", v.Decisions.Hash[:16], v.Decisions.Revision)
+	}
 }
 
 func (p *page) proof(proof *ledgerapi.Proof) {
