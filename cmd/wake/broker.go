@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wakehq/wake/events/broker"
+	"github.com/wakehq/wake/events/jetstream"
 )
 
 // brokerOptions are the flags of "wake broker".
@@ -131,6 +132,7 @@ func (r *role) runBroker(cmd *cobra.Command, o *brokerOptions) (err error) {
 			return err
 		}
 		known.Store(p)
+		p.metrics.leads(func() bool { return b.Leads(jetstream.StreamName) })
 		h.ready(p)
 		cmd.Printf("Wake broker %s has the ledger after %s, up to revision %d\n", own.Name, time.Since(began).Round(10*time.Millisecond), p.view.Status().Revision)
 		return context.Cause(ctx)

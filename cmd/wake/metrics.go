@@ -52,6 +52,17 @@ func (m *metrics) Failed(service string, conflict bool) {
 	m.failed.WithLabelValues(service, reason).Inc()
 }
 
+// leads adds whether this process's broker leads the ledger's stream.
+func (m *metrics) leads(leads func() bool) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wake_broker_leads_ledger", Help: "1 if this broker leads the ledger's stream, 0 if it follows."},
+		func() float64 {
+			if leads() {
+				return 1
+			}
+			return 0
+		}))
+}
+
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }

@@ -252,6 +252,13 @@ func (b *Broker) Health() error {
 	return b.failing
 }
 
+// Leads says whether this broker is the one of its cluster that takes appends to a stream of the ledger's account.
+func (b *Broker) Leads(stream string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.closed && b.server.JetStreamIsStreamLeader(LedgerAccount, stream)
+}
+
 // Close stops the server: leaderships are handed over, files are flushed, connections are closed, the directory is free.
 func (b *Broker) Close() error {
 	b.mu.Lock()

@@ -1,13 +1,10 @@
 package fabric
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,11 +16,10 @@ const (
 	gatePort = "4222"
 )
 
-// Control is a whole control plane in one process, on a machine.
+// Control is a whole control plane in one process, on a machine. Commands run there too.
 type Control struct {
 	*Machine
-	t testing.TB
-	f *Fabric
+	API
 }
 
 // Control returns the control plane of the first of Config.Controls.
@@ -33,13 +29,16 @@ func (f *Fabric) Control() *Control {
 	if len(names) == 0 {
 		names = []string{"control"}
 	}
-	return &Control{Machine: f.Machine(names[0]), t: f.t, f: f}
+	c := &Control{Machine: f.Machine(names[0])}
+	c.API = API{t: f.t, f: f, on: c.Machine,
+		settings: func() []string {
+			return []string{"KUBECONFIG=" + filepath.Join(c.data(), "kubeconfig"), "WAKE_DATA_DIR=" + c.data()}
+		},
+		server: func() string { return "https://" + c.Addr.String() + ":" + apiPort }}
+	return c
 }
 
 func (c *Control) data() string { return filepath.Join(c.dir(), "wake") }
-
-// Server is the address of the API.
-func (c *Control) Server() string { return "https://" + c.Addr.String() + ":" + apiPort }
 
 // Up runs "wake up" without an agent, and waits until the API is ready.
 func (c *Control) Up(args ...string) {
@@ -49,82 +48,12 @@ func (c *Control) Up(args ...string) {
 	p, err := c.Start("up", wake, append([]string{"up", "--no-agent", "--data-dir", c.data(), "--listen", c.Addr.String() + ":" + apiPort,
 		"--nodes-listen", c.Addr.String() + ":" + gatePort}, args...)...)
 	require.NoError(c.t, err)
-	c.f.keep(c.Machine, p)
-	c.f.Eventually("the API is ready", func() error { _, err := c.TryKubectl("", "get", "--raw", "/readyz"); return err })
+	c.API.f.keep(c.Machine, p)
+	c.ready()
 }
 
 // Kill ends the process as nothing can prevent.
-func (c *Control) Kill() { c.f.process(c.t, c.Machine, "up").Kill() }
-
-// run runs one of our own programs on the machine, as its user does.
-func (c *Control) run(stdin, name string, args ...string) (string, error) {
-	path, err := binary(name)
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*Patience)
-	defer cancel()
-	env := []string{"KUBECONFIG=" + filepath.Join(c.data(), "kubeconfig"), "WAKE_DATA_DIR=" + c.data(), "HOME=" + c.dir()}
-	return c.Run(ctx, stdin, "env", append(append(env, path), args...)...)
-}
-
-// TryKubectl runs the stock kubectl.
-func (c *Control) TryKubectl(stdin string, args ...string) (string, error) {
-	return c.run(stdin, "kubectl", args...)
-}
-
-// Kubectl runs the stock kubectl, which must succeed.
-func (c *Control) Kubectl(args ...string) string {
-	c.t.Helper()
-	out, err := c.TryKubectl("", args...)
-	require.NoError(c.t, err)
-	return out
-}
-
-// Apply applies a manifest.
-func (c *Control) Apply(manifest string) {
-	c.t.Helper()
-	_, err := c.TryKubectl(manifest, "apply", "-f", "-")
-	require.NoError(c.t, err)
-}
-
-// Wake runs the wake binary, which must succeed.
-func (c *Control) Wake(args ...string) string {
-	c.t.Helper()
-	out, err := c.run("", "wake", args...)
-	require.NoError(c.t, err)
-	return out
-}
-
-// Expect waits until kubectl says exactly that.
-func (c *Control) Expect(what, want string, args ...string) {
-	c.t.Helper()
-	c.f.Eventually(what, func() error {
-		out, err := c.TryKubectl("", args...)
-		if err == nil && strings.TrimSpace(out) != want {
-			err = fmt.Errorf("kubectl %s says %q, not %q", strings.Join(args, " "), strings.TrimSpace(out), want)
-		}
-		return err
-	})
-}
-
-// Join makes machines nodes of the cluster, and waits until they are ready.
-func (c *Control) Join(nodes ...*Node) {
-	c.t.Helper()
-	token := strings.Fields(c.Wake("token", "create", "--ttl", "10m", "--nodes", fmt.Sprint(len(nodes))))[0]
-	for _, n := range nodes {
-		n.Agent("--server", c.Server(), "--join", token)
-	}
-	for _, n := range nodes {
-		c.ExpectReady(n.Name, "True")
-	}
-}
-
-// ExpectReady waits until a node's condition Ready is that: True, False or Unknown.
-func (c *Control) ExpectReady(node, want string) {
-	c.t.Helper()
-	c.Expect("node "+node+" is ready: "+want, want, "get", "node", node, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
-}
+func (c *Control) Kill() { c.API.f.process(c.t, c.Machine, "up").Kill() }
 
 // keep remembers a process of a machine, and forgets the one of that name before it.
 func (f *Fabric) keep(m *Machine, p *Process) {
@@ -139,6 +68,13 @@ func (f *Fabric) keep(m *Machine, p *Process) {
 // process returns a machine's process.
 func (f *Fabric) process(t testing.TB, m *Machine, name string) *Process {
 	t.Helper()
+	p := f.find(m, name)
+	require.NotNil(t, p, "%s has not run %s", m.Name, name)
+	return p
+}
+
+// find returns a machine's process, ended or not; nil if there was none.
+func (f *Fabric) find(m *Machine, name string) *Process {
 	f.built.mu.Lock()
 	defer f.built.mu.Unlock()
 	for _, p := range f.built.running {
@@ -146,7 +82,6 @@ func (f *Fabric) process(t testing.TB, m *Machine, name string) *Process {
 			return p
 		}
 	}
-	require.Fail(t, "no such process", "%s has not run %s", m.Name, name)
 	return nil
 }
 
