@@ -11,3 +11,6 @@ func StartLease() Ref {
 
 // AnnouncedBy is the annotation of an IPAddress that names the node which is to answer for the address on its link.
 const AnnouncedBy = "wake.dev/announced-by"
+
+// IngressLabel marks, with the value "true", the nodes that serve Ingresses: those are told of them and of the Secrets with their certificates.
+const IngressLabel = "ingress.wake.dev/node"

@@ -21,6 +21,7 @@ import (
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/schemas"
 	"github.com/wakehq/wake/schemas/addresspool"
+	"github.com/wakehq/wake/schemas/ingressclass"
 )
 
 // bootstrapActor names in the ledger who wrote what every cluster begins with.
@@ -40,8 +41,8 @@ type BootstrapConfig struct {
 	Pool         []string       // ranges of addresses for load balancers, which become the pool "default"; empty: it stays as it is
 }
 
-// Bootstrap writes what every cluster begins with, as far as it isn't there: the namespaces, and the service "kubernetes" with its endpoints, which
-// it corrects when the API has moved. Then it records the start: it renews the Lease kube-system/wake. It must be called at every start, before the
+// Bootstrap writes what every cluster begins with, as far as it isn't there: the namespaces, the service "kubernetes" with its endpoints, which
+// it corrects when the API has moved, and the class of Ingresses that Wake serves. Then it records the start: it renews the Lease kube-system/wake. It must be called at every start, before the
 // services run; several gateways may at once.
 func Bootstrap(ctx context.Context, ledger events.Ledger, view *events.View, config BootstrapConfig) error {
 	for _, obj := range config.objects() {
@@ -201,18 +202,26 @@ func withVersion(obj runtime.Object, o *events.Object) runtime.Object {
 }
 
 func (c BootstrapConfig) objects() []runtime.Object {
-	objects := make([]runtime.Object, 0, 8)
+	objects := make([]runtime.Object, 0, 9)
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	if len(c.ServiceCIDRs) == 0 {
 		return objects
 	}
-	objects = append(objects, c.serviceCIDR(), c.service())
+	objects = append(objects, c.serviceCIDR(), c.service(), ingressClass())
 	if !c.Shared {
 		objects = append(objects, endpointsOf([]netip.AddrPort{c.API})...)
 	}
 	return objects
+}
+
+// ingressClass is the class of Ingresses that the nodes serve. It is the default one until somebody says otherwise.
+func ingressClass() *networkingv1.IngressClass {
+	return &networkingv1.IngressClass{
+		ObjectMeta: metav1.ObjectMeta{Name: ingressclass.Name, Annotations: map[string]string{networkingv1.AnnotationIsDefaultIngressClass: "true"}},
+		Spec:       networkingv1.IngressClassSpec{Controller: ingressclass.Controller},
+	}
 }
 
 // serviceCIDR tells everybody of the ranges, under the name that Kubernetes gives its default.

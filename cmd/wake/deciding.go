@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/wakehq/wake/services/garbage"
+	"github.com/wakehq/wake/services/ingress"
 	"github.com/wakehq/wake/services/job"
 	"github.com/wakehq/wake/services/loadbalancer"
 	"github.com/wakehq/wake/services/namespace"
@@ -66,7 +67,7 @@ func (d deciding) deciders(scheduling scheduler.Config) []runner.Decider {
 		scheduler.NewWith(scheduling),
 		replication.NewDeployments(), replication.NewSets(),
 		job.New(),
-		service.NewAddresses(d.services...), service.NewEndpoints(), loadbalancer.New(),
+		service.NewAddresses(d.services...), service.NewEndpoints(), loadbalancer.New(), ingress.New(),
 		garbage.New(),
 		namespace.New(d.authority),
 		node.New(),

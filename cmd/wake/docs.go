@@ -14,6 +14,7 @@ import (
 	"github.com/wakehq/wake/gateway"
 	"github.com/wakehq/wake/services/feed"
 	"github.com/wakehq/wake/services/garbage"
+	"github.com/wakehq/wake/services/ingress"
 	"github.com/wakehq/wake/services/job"
 	"github.com/wakehq/wake/services/loadbalancer"
 	"github.com/wakehq/wake/services/namespace"
@@ -46,7 +47,7 @@ func docsCommand() *cobra.Command {
 
 // catalogue is every event type, by who writes it.
 func catalogue() []events.TypeDoc {
-	return slices.Concat(gateway.EventTypes, scheduler.EventTypes, replication.EventTypes, job.EventTypes, service.EventTypes, loadbalancer.EventTypes,
+	return slices.Concat(gateway.EventTypes, scheduler.EventTypes, replication.EventTypes, job.EventTypes, service.EventTypes, loadbalancer.EventTypes, ingress.EventTypes,
 		garbage.EventTypes, namespace.EventTypes, node.EventTypes, nodeipam.EventTypes, feed.EventTypes, plan.EventTypes)
 }
 

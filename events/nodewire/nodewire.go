@@ -27,6 +27,7 @@ const (
 	EndpointSlices Resource = "endpointslices"
 	Nodes          Resource = "nodes"
 	IPAddresses    Resource = "ipaddresses" // those that the node is to announce
+	Ingresses      Resource = "ingresses"   // of a node that serves them: all that are Wake's
 )
 
 // Object is one Kubernetes object of a Slice: its generated protobuf encoding, status included, without an envelope.

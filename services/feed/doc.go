@@ -4,6 +4,8 @@
 //   - A node is given the pods bound to it, the Secrets and ConfigMaps that those pods name, all Services and EndpointSlices, itself, and what
 //     network policies mean to its pods (services/feed/policy), in the same slice as the pods.
 //     What it is no longer entitled to it is told to forget.
+//   - A node that serves Ingresses (events.IngressLabel) is also given those that are Wake's to serve, and the Secrets with their certificates. Other nodes are not.
+//     Only nodes that may register themselves can say that they serve; others are labelled by whoever administers them.
 //   - Of other nodes with agents it is given names, pod ranges and internal addresses, and nothing more. A lost node is still there; a deleted one isn't.
 //   - The slices of a node form a chain without gaps: each names the revision that it follows. A full slice is consistent with the chain.
 //   - A change costs the nodes that it concerns; only Services, EndpointSlices, and nodes that come, go or move concern all. What a node itself reported is not sent
@@ -25,11 +27,13 @@ const (
 	NodeLost          = "NodeLost"
 	NodeReady         = "NodeReady"
 	PodDeleted        = "PodDeleted"
+	NodeRolesChanged  = "NodeRolesChanged"
 )
 
 // EventTypes is this package's part of the catalogue.
 var EventTypes = []events.TypeDoc{
 	{Type: NodeRegistered, By: "node", Meaning: "a node agent reported for the first time"},
+	{Type: NodeRolesChanged, By: "node", Meaning: "a node began or ceased to serve Ingresses"},
 	{Type: NodeStatusChanged, By: "node", Meaning: "a node's conditions, capacity, addresses or images changed"},
 	{Type: NodeLost, By: "service:feed", Meaning: "a node agent has been silent for too long; what its node does is unknown"},
 	{Type: NodeReady, By: "service:feed", Meaning: "a node agent that was lost is heard again"},

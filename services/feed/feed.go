@@ -13,6 +13,7 @@ import (
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/nodewire"
+	"github.com/wakehq/wake/schemas/ingressclass"
 	"github.com/wakehq/wake/services/feed/policy"
 )
 
@@ -43,7 +44,8 @@ type Config struct {
 	Line   Line
 	Log    *slog.Logger
 
-	// Registers says that a node may register itself by its first report; others must be in the ledger already. Nil: all may.
+	// Registers says that a node may register itself by its first report, and say of itself that it serves Ingresses; others must be in the ledger already, and
+	// be labelled by whoever administers them. Nil: all may.
 	Registers func(node string) bool
 
 	// Shard is nil if there is no other feed. Connected says that nodes can be heard now; nil: they always can.
@@ -65,6 +67,7 @@ type Feed struct {
 	wants map[object]map[string]int // which nodes have how many pods that name a Secret or ConfigMap
 
 	policies *policy.Resolver
+	classes  ingressclass.Set // of the Ingresses that are Wake's to serve
 
 	pulse pulse
 }
@@ -104,7 +107,7 @@ func (f *Feed) begin() *events.Cursor {
 	defer f.mu.Unlock()
 	state, cursor := f.View.Subscribe()
 	f.state, f.nodes, f.wants, f.epoch = state, map[string]*account{}, map[object]map[string]int{}, string(uuid.NewUUID())
-	f.policies = policy.New(state)
+	f.policies, f.classes = policy.New(state), ingressclass.Of(classesIn(state))
 	return cursor
 }
 

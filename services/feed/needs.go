@@ -4,13 +4,30 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
+	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/nodewire"
+	"github.com/wakehq/wake/schemas/ingressclass"
 )
 
-// needsOf gives the Secrets and ConfigMaps that a pod names, each once: for pulling images, in its environment and in its volumes.
-func needsOf(pod *corev1.Pod) []object {
-	n := &needs{namespace: pod.Namespace}
+// needsOf gives the Secrets and ConfigMaps that an object names, each once: an Ingress those of its certificates, a pod those for pulling images, in its
+// environment and in its volumes. It is never nil.
+func needsOf(o *events.Object) []object {
+	n := &needs{namespace: o.Ref.Namespace, found: []object{}}
+	switch typed := o.Typed().(type) {
+	case *networkingv1.Ingress:
+		for _, secret := range ingressclass.Secrets(typed) {
+			n.add(nodewire.Secrets, secret)
+		}
+	case *corev1.Pod:
+		n.pod(typed)
+	}
+	slices.SortFunc(n.found, compareObjects)
+	return slices.Compact(n.found)
+}
+
+func (n *needs) pod(pod *corev1.Pod) {
 	for _, secret := range pod.Spec.ImagePullSecrets {
 		n.add(nodewire.Secrets, secret.Name)
 	}
@@ -25,8 +42,6 @@ func needsOf(pod *corev1.Pod) []object {
 	for i := range pod.Spec.EphemeralContainers {
 		n.environment(pod.Spec.EphemeralContainers[i].Env, pod.Spec.EphemeralContainers[i].EnvFrom)
 	}
-	slices.SortFunc(n.found, compareObjects)
-	return slices.Compact(n.found)
 }
 
 type needs struct {

@@ -22,7 +22,7 @@ type object struct {
 
 // groups holds the API groups of the resources of slices.
 var groups = map[nodewire.Resource]string{nodewire.EndpointSlices: "discovery.k8s.io", nodewire.Pods: "", nodewire.Secrets: "",
-	nodewire.ConfigMaps: "", nodewire.Services: "", nodewire.Nodes: "", nodewire.IPAddresses: "networking.k8s.io"}
+	nodewire.ConfigMaps: "", nodewire.Services: "", nodewire.Nodes: "", nodewire.IPAddresses: "networking.k8s.io", nodewire.Ingresses: "networking.k8s.io"}
 
 func (o object) ref() events.Ref {
 	return events.Ref{Group: groups[o.resource], Resource: string(o.resource), Namespace: o.namespace, Name: o.name}
@@ -42,7 +42,8 @@ func compareObjects(a, b object) int {
 // account is what a node has been given.
 type account struct {
 	revision events.Revision     // of the slice last sent
-	pods     map[object][]object // its pods and what each of them names
+	pods     map[object][]object // its pods, and Ingresses if it serves any, and what each of them names
+	ingress  bool                // it serves Ingresses
 }
 
 // Snapshot gives a node all that it is entitled to; from then on it is sent what changes.
@@ -57,13 +58,11 @@ func (f *Feed) Snapshot(_ context.Context, node string) (nodewire.Slice, error) 
 	f.nodes[node] = a
 	entitled := []object{{resource: nodewire.Nodes, name: node}}
 	for o := range f.state.Indexed(events.ByNode, node) {
-		pod, _ := objectOf(o.Ref)
-		a.pods[pod] = needsOf(o.Typed().(*corev1.Pod))
-		entitled = append(entitled, pod)
-		for _, need := range a.pods[pod] {
-			if f.want(need, node, 1) == 1 {
-				entitled = append(entitled, need)
-			}
+		entitled = append(entitled, f.hold(node, a, o)...)
+	}
+	if a.ingress = servesIngress(f.state, node); a.ingress {
+		for o := range f.ingresses() {
+			entitled = append(entitled, f.hold(node, a, o)...)
 		}
 	}
 	for _, resource := range []nodewire.Resource{nodewire.Services, nodewire.EndpointSlices, nodewire.Nodes} {
@@ -98,6 +97,19 @@ func (f *Feed) Snapshot(_ context.Context, node string) (nodewire.Slice, error) 
 		full.Objects = append(full.Objects, wire)
 	}
 	return full, nil
+}
+
+// hold puts an object into a new account, and returns it with those that the node is told of because of it.
+func (f *Feed) hold(node string, a *account, o *events.Object) []object {
+	name, _ := objectOf(o.Ref)
+	a.pods[name] = needsOf(o)
+	entitled := []object{name}
+	for _, need := range a.pods[name] {
+		if f.want(need, node, 1) == 1 {
+			entitled = append(entitled, need)
+		}
+	}
+	return entitled
 }
 
 // forget drops the account of a node.
@@ -193,6 +205,9 @@ func (f *Feed) send(changes []events.Change, state *events.State) {
 // note finds out whom a change concerns.
 func (b *batch) note(c events.Change) {
 	b.feed.policies.Apply(c, func(node string, name policy.Name) { b.tell(node, object{name.Resource, name.Namespace, name.Name}) })
+	if c.Ref().GroupResource() == classesKind {
+		b.reclass()
+	}
 	name, ok := objectOf(c.Ref())
 	if !ok {
 		return
@@ -207,6 +222,7 @@ func (b *batch) note(c events.Change) {
 		if !isEcho(c, name.name) {
 			b.tell(name.name, name)
 		}
+		b.noteDoor(name.name)
 		if !samePeer(c.Old, c.New) {
 			for node := range b.feed.nodes {
 				if node != name.name {
@@ -223,6 +239,8 @@ func (b *batch) note(c events.Change) {
 	case nodewire.IPAddresses:
 		b.tell(announcerOf(c.Old), name)
 		b.tell(announcerOf(c.New), name)
+	case nodewire.Ingresses:
+		b.noteIngress(name, c)
 	}
 }
 
@@ -260,8 +278,8 @@ func (b *batch) notePod(name object, c events.Change) {
 	b.setNeeds(after, name, c.New)
 }
 
-// setNeeds brings a node's account in line with a pod of its; pod is nil when it has it no more.
-func (b *batch) setNeeds(node string, name object, pod *events.Object) {
+// setNeeds brings a node's account in line with a pod of its, or an Ingress that it serves; o is nil when it has it no more.
+func (b *batch) setNeeds(node string, name object, o *events.Object) {
 	a := b.feed.nodes[node]
 	if a == nil {
 		return
@@ -269,10 +287,10 @@ func (b *batch) setNeeds(node string, name object, pod *events.Object) {
 	b.tell(node, name)
 	old := a.pods[name]
 	var needs []object
-	if pod == nil {
+	if o == nil {
 		delete(a.pods, name)
 	} else {
-		needs = needsOf(pod.Typed().(*corev1.Pod))
+		needs = needsOf(o)
 		a.pods[name] = needs
 	}
 	for _, need := range needs {
@@ -354,6 +372,8 @@ func (b *batch) entitled(node string, name object, o *events.Object) bool {
 		return name.name == node || isPeer(o)
 	case nodewire.IPAddresses:
 		return announcerOf(o) == node
+	case nodewire.Ingresses:
+		return b.feed.nodes[node].pods[name] != nil
 	}
 	return true
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/nodewire"
+	"github.com/wakehq/wake/schemas/ingressclass"
 	"github.com/wakehq/wake/services/feed/policy"
 )
 
@@ -135,7 +136,7 @@ type hand struct {
 func newHand(t require.TestingT) *hand {
 	h := &hand{world: &world{t: t, line: &line{t: t, nodes: map[string]*received{}}}, state: events.NewState(kinds())}
 	h.feed = &Feed{Config: Config{Line: h.line}, state: h.state.Fork(), nodes: map[string]*account{}, wants: map[object]map[string]int{},
-		policies: policy.New(h.state)}
+		policies: policy.New(h.state), classes: ingressclass.Of(classesIn(h.state))}
 	return h
 }
 
@@ -154,7 +155,7 @@ func (h *hand) happen(proposals ...events.Proposal) {
 // pick gives one of the objects of a resource, nil if there are none.
 func (h *hand) pick(r *rapid.T, resource nodewire.Resource) *events.Object {
 	var found []*events.Object
-	for o := range h.state.All(events.GroupResource{Resource: string(resource)}, "") {
+	for o := range h.state.All(object{resource: resource}.ref().GroupResource(), "") {
 		found = append(found, o)
 	}
 	if len(found) == 0 {
@@ -166,14 +167,17 @@ func (h *hand) pick(r *rapid.T, resource nodewire.Resource) *events.Object {
 // random draws something that happens; nil if it can't.
 func (h *hand) random(r *rapid.T) []events.Proposal {
 	secrets := rapid.SampledFrom([]string{"s1", "s2", "s3"})
-	switch what := rapid.SampledFrom([]string{"pod", "bind", "remove", "secret", "service", "node", "node status"}).Draw(r, "what"); what {
+	switch what := rapid.SampledFrom([]string{"pod", "bind", "remove", "secret", "service", "node", "node status", "ingress", "class"}).Draw(r, "what"); what {
 	case "node":
 		n := peer(rapid.SampledFrom([]string{"n1", "n2", "n3", "n4"}).Draw(r, "name"), rapid.SampledFrom([]string{"", "10.244.1.0/24"}).Draw(r, "range"))
 		n.UID = types.UID(n.Name)
+		n.Labels[events.IngressLabel] = rapid.SampledFrom([]string{"true", "false"}).Draw(r, "door")
 		if o, ok := h.state.Get(object{resource: nodewire.Nodes, name: n.Name}.ref()); ok {
 			return []events.Proposal{events.Alter(o, n, "NodeChanged")}
 		}
 		return []events.Proposal{events.Create(h.state, n, "NodeCreated")}
+	case "ingress", "class":
+		return h.randomIngress(r, what)
 	case "node status":
 		if o := h.pick(r, nodewire.Nodes); o != nil {
 			n := o.Typed().(*corev1.Node).DeepCopy()
@@ -193,7 +197,7 @@ func (h *hand) random(r *rapid.T) []events.Proposal {
 			return []events.Proposal{events.Place(o, events.Placement{Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(r, "node")}, "PodBound")}
 		}
 	case "remove":
-		if o := h.pick(r, rapid.SampledFrom([]nodewire.Resource{nodewire.Pods, nodewire.Secrets, nodewire.Services, nodewire.Nodes}).Draw(r, "resource")); o != nil {
+		if o := h.pick(r, rapid.SampledFrom([]nodewire.Resource{nodewire.Pods, nodewire.Secrets, nodewire.Services, nodewire.Nodes, nodewire.Ingresses}).Draw(r, "resource")); o != nil {
 			return []events.Proposal{events.Remove(o, "ObjectDeleted")}
 		}
 	case "secret":
@@ -267,6 +271,10 @@ func TestNeeds(t *testing.T) {
 			{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "volume"}}},
 		}}}},
 	}
+	p.UID = "p"
+	h := newHand(t)
+	h.happen(events.Create(h.state, p, "PodCreated"))
+	o, _ := h.state.Get(podName("p").ref())
 	require.Equal(t, []object{{nodewire.ConfigMaps, "default", "key"}, {nodewire.ConfigMaps, "default", "projected"}, {nodewire.Secrets, "default", "env-from"},
-		{nodewire.Secrets, "default", "pull"}, {nodewire.Secrets, "default", "volume"}}, needsOf(p))
+		{nodewire.Secrets, "default", "pull"}, {nodewire.Secrets, "default", "volume"}}, needsOf(o))
 }

@@ -32,7 +32,7 @@ func (f *Feed) Node(ctx context.Context, node string, r nodewire.NodeReport) nod
 		if !ok {
 			return register(state, node, &r), nil
 		}
-		proposals := nodeProposals(o, &r)
+		proposals := nodeProposals(o, &r, f.Registers == nil || f.Registers(node))
 		if len(proposals) == 0 {
 			return nil, &nodewire.Answer{Revision: o.Revision()}
 		}
@@ -63,14 +63,20 @@ func nodeLabels(have, own map[string]string) map[string]string {
 	return labels
 }
 
-// nodeProposals words a report of a node that is known.
-func nodeProposals(o *events.Object, r *nodewire.NodeReport) []events.Proposal {
+// nodeProposals words a report of a node that is known. A trusted one says itself what it does beside running pods.
+func nodeProposals(o *events.Object, r *nodewire.NodeReport, trusted bool) []events.Proposal {
 	before := o.Typed().(*corev1.Node)
 	var proposals []events.Proposal
+	labelled := *before                             // what isn't replaced is only read
 	if before.Labels[events.AgentLabel] != "true" { // somebody else wrote it down before the agent came
-		labelled := *before // what isn't replaced is only read
-		labelled.Labels = nodeLabels(before.Labels, r.Labels)
+		labelled.Labels = withRole(nodeLabels(before.Labels, r.Labels), before.Labels[events.IngressLabel])
+		if trusted {
+			labelled.Labels = withRole(labelled.Labels, r.Labels[events.IngressLabel])
+		}
 		proposals = append(proposals, events.Alter(o, &labelled, NodeRegistered, "metadata.labels"))
+	} else if says := r.Labels[events.IngressLabel]; trusted && says != before.Labels[events.IngressLabel] {
+		labelled.Labels = withRole(before.Labels, says)
+		proposals = append(proposals, events.Alter(o, &labelled, NodeRolesChanged, "metadata.labels"))
 	}
 	after := *before // as above
 	after.Status = *merged(&r.Status, &before.Status)
@@ -83,6 +89,16 @@ func nodeProposals(o *events.Object, r *nodewire.NodeReport) []events.Proposal {
 			Message: fmt.Sprintf("Node %s status is now: NodeReady", before.Name)}))
 	}
 	return append(proposals, events.Observe(o, &after, NodeStatusChanged, changed...))
+}
+
+// withRole is labels that say of a node whether it serves Ingresses; empty: it doesn't.
+func withRole(labels map[string]string, serves string) map[string]string {
+	out := maps.Clone(labels)
+	delete(out, events.IngressLabel)
+	if serves != "" {
+		out[events.IngressLabel] = serves
+	}
+	return out
 }
 
 // merged is what a node reports, with the conditions that it says nothing of (those of others) and the volumes that others attached.
