@@ -34,24 +34,41 @@ func (p *pod) createSandbox(ctx context.Context, a plan.Action) error {
 	return p.created(ctx, fresh, nil, runtime.Sighting{ID: id, Pod: spec.Pod, Sandbox: made})
 }
 
-// startSandbox starts a sandbox and attaches it to the pod network, when the pod's network policies hold there.
+// startSandbox starts a sandbox and attaches it to the pod network.
 func (p *pod) startSandbox(ctx context.Context, id string) error {
-	defer p.look(ctx, id)
-	if err := p.agent.engine.Start(ctx, id); err != nil {
-		return err
+	err := p.agent.engine.Start(ctx, id)
+	if err == nil {
+		err = p.attach(ctx, id)
 	}
+	if err != nil {
+		p.look(ctx, id)
+	}
+	return err
+}
+
+// attach attaches a sandbox that was started, and believes what it saw of it for that: Docker needn't be asked again.
+func (p *pod) attach(ctx context.Context, id string) error {
+	p.looking.Lock() // who looks meanwhile sees something later
+	defer p.looking.Unlock()
 	s, err := p.agent.engine.Inspect(ctx, id)
-	if err != nil || s.Sandbox == nil || !s.Sandbox.Own || s.Sandbox.State != plan.Running {
-		return err // what has ended at once is looked at
-	}
-	at, err := attachment(s.Sandbox)
 	if err != nil {
 		return err
 	}
-	if err := p.agent.policing.admit(ctx, p.uid, s.Sandbox); err != nil {
-		return fmt.Errorf("the network policies of pod %s/%s: %w", p.namespace, p.name, err)
+	if s.Sandbox != nil && s.Sandbox.Own && s.Sandbox.State == plan.Running {
+		at, err := attachment(s.Sandbox)
+		if err != nil {
+			return err
+		}
+		if err := p.agent.policing.admit(ctx, p.uid, s.Sandbox); err != nil {
+			return fmt.Errorf("the network policies of pod %s/%s: %w", p.namespace, p.name, err)
+		}
+		if err := p.agent.network.Attach(ctx, at); err != nil {
+			return err
+		}
 	}
-	return p.agent.network.Attach(ctx, at)
+	p.agent.judge(&s)
+	p.believe(id, s)
+	return nil
 }
 
 // attachment is what the pod network has to know of a sandbox.
