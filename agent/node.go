@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/wakehq/wake/agent/network"
 	"github.com/wakehq/wake/agent/plan"
 	"github.com/wakehq/wake/agent/runtime"
 	"github.com/wakehq/wake/events/nodewire"
@@ -125,8 +127,8 @@ func (a *Agent) nodeStatus(ctx context.Context, last corev1.NodeStatus) (corev1.
 		status.Capacity, status.Allocatable = capacity, capacity.DeepCopy()
 		status.NodeInfo = nodeInfo(info)
 	}
-	status.Addresses = []corev1.NodeAddress{
-		{Type: corev1.NodeInternalIP, Address: a.node.IP}, {Type: corev1.NodeHostName, Address: a.config.NodeName},
+	if status.Addresses, err = a.addresses(); err != nil {
+		return last, nil, err
 	}
 	status.Conditions = a.nodeConditions(last.Conditions, info.RootDir, unhealthy)
 	labels := map[string]string{
@@ -242,6 +244,21 @@ func pidsAreLow() bool {
 		return false
 	}
 	return (limit-total)*100 < limit*pidLowPercent
+}
+
+// addresses are where other nodes reach this one, in the node's own family first, and its name.
+func (a *Agent) addresses() ([]corev1.NodeAddress, error) {
+	all := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: a.node.IP}}
+	if own, err := netip.ParseAddr(a.node.IP); err == nil {
+		other, err := network.OtherAddress(own)
+		if err != nil {
+			return nil, err
+		}
+		if other.IsValid() {
+			all = append(all, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: other.String()})
+		}
+	}
+	return append(all, corev1.NodeAddress{Type: corev1.NodeHostName, Address: a.config.NodeName}), nil
 }
 
 // outwardIP is the address of the interface that leads to the outside, or the first one that isn't loopback.
