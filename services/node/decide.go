@@ -26,6 +26,9 @@ var conditions = []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryP
 
 // Decide says what follows from a node's silence and conditions, or for a pod from those of its node.
 func (n Node) Decide(in runner.Input) runner.Decision {
+	if in.Key == everyNode {
+		return decidePace(in)
+	}
 	o, ok := in.State.Get(in.Key)
 	if !ok {
 		return runner.Decision{}

@@ -26,7 +26,8 @@ var pressures = []struct {
 var ours = []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable, corev1.TaintNodeMemoryPressure, corev1.TaintNodeDiskPressure,
 	corev1.TaintNodePIDPressure, corev1.TaintNodeNetworkUnavailable, corev1.TaintNodeUnschedulable}
 
-// wanted gives the taints that a node's conditions call for.
+// wanted gives the taints that a node's conditions call for. Of one that drives pods off it only says which, if the node has one: whether it may have one is
+// a matter of pace.
 func wanted(node *corev1.Node) []corev1.Taint {
 	var taints []corev1.Taint
 	add := func(key string, effects ...corev1.TaintEffect) {
@@ -34,13 +35,17 @@ func wanted(node *corev1.Node) []corev1.Taint {
 			taints = append(taints, corev1.Taint{Key: key, Effect: effect})
 		}
 	}
+	effects := []corev1.TaintEffect{corev1.TaintEffectNoSchedule}
+	if driven(node) != nil {
+		effects = append(effects, corev1.TaintEffectNoExecute)
+	}
 	switch ready := condition(node, corev1.NodeReady); {
 	case ready == nil: // it has just come, and nobody knows
 		add(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule)
 	case ready.Status == corev1.ConditionFalse:
-		add(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)
+		add(corev1.TaintNodeNotReady, effects...)
 	case ready.Status == corev1.ConditionUnknown:
-		add(corev1.TaintNodeUnreachable, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)
+		add(corev1.TaintNodeUnreachable, effects...)
 	}
 	for _, p := range pressures {
 		if c := condition(node, p.of); c != nil && c.Status == corev1.ConditionTrue {

@@ -15,7 +15,10 @@ var (
 	leasesKind = events.GroupResource{Group: "coordination.k8s.io", Resource: "leases"}
 )
 
-// Node is the decider. Its keys are Nodes, and Pods on them.
+// everyNode is the key of the pace at which pods are driven off nodes: it depends on all of them.
+var everyNode = events.Ref{Resource: nodesKind.Resource}
+
+// Node is the decider. Its keys are Nodes, Pods on them, and everyNode.
 type Node struct{}
 
 var _ runner.Decider = Node{}
@@ -26,12 +29,15 @@ func New() Node { return Node{} }
 // Name is "node".
 func (n Node) Name() string { return "node" }
 
-// Keys asks for a node when it or its Lease changed, for its pods when its health did, and for a pod that changed on a node in bad health.
+// Keys asks for a node when it or its Lease changed, for its pods and for all nodes when its health did, and for a pod that changed on a node in bad health.
 func (n Node) Keys(c events.Change, state *events.State) []events.Ref {
 	ref := c.Ref()
 	switch ref.GroupResource() {
 	case nodesKind:
 		keys := []events.Ref{ref}
+		if standingOf(c.Old) != standingOf(c.New) {
+			keys = append(keys, everyNode)
+		}
 		if c.New != nil && troubleOf(c.Old) != troubleOf(c.New) {
 			for pod := range state.Indexed(events.ByNode, ref.Name) {
 				keys = append(keys, pod.Ref)
@@ -56,6 +62,22 @@ func (n Node) Keys(c events.Change, state *events.State) []events.Ref {
 }
 
 func nodeRef(name string) events.Ref { return events.Ref{Resource: nodesKind.Resource, Name: name} }
+
+// standing is what of a node concerns the pace.
+type standing struct {
+	there, ready, barred, driven bool
+	zone                         string
+}
+
+func standingOf(o *events.Object) standing {
+	if o == nil {
+		return standing{}
+	}
+	node := o.Typed().(*corev1.Node)
+	s := standing{there: true, ready: isReady(node), driven: driven(node) != nil, zone: zoneOf(node)}
+	s.barred = !s.ready && barred(node)
+	return s
+}
 
 // trouble is what of a node's health concerns its pods; zero if it is ready and nothing drives pods off it.
 type trouble struct {
