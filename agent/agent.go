@@ -71,6 +71,7 @@ type Agent struct {
 
 	network     *network.Network
 	names       atomic.Pointer[naming]
+	entering    chan struct{}          // closed when what an earlier process has left of the network was entered, or there is nothing or it can't be
 	noNetwork   atomic.Pointer[string] // why no pod can be on the pod network; empty: they can
 	entered     []netip.Prefix         // the ranges with which the pod network was entered; takeSlices alone uses it
 	endServices context.CancelFunc     // ends what Config.Services has made; likewise
@@ -86,7 +87,7 @@ type Agent struct {
 	known        bool // a full slice has been seen
 	objects      *objectStore
 	proxyChanges []proxy.Change // not yet told
-	healthy      error          // of Docker: nil, or why it isn't
+	health       dockerHealth
 }
 
 // New checks the configuration and connects to Docker.
@@ -146,6 +147,7 @@ func newAgent(config Config, e engine) (*Agent, error) {
 		network:  net,
 		peers:    map[string]network.Peer{},
 		policing: newPolicing(config.Policies),
+		entering: make(chan struct{}),
 	}
 	why := waitsForRange
 	a.noNetwork.Store(&why)

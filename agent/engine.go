@@ -42,7 +42,7 @@ func (a *Agent) watchEngine(ctx context.Context, seen chan<- struct{}) error {
 	first := true
 	look := func() error {
 		err := a.relist(ctx)
-		a.setHealth(err)
+		a.watched(err)
 		if err == nil && first {
 			first = false
 			close(seen)
@@ -69,7 +69,7 @@ func (a *Agent) watchEngine(ctx context.Context, seen chan<- struct{}) error {
 		end()
 		listening.Wait()
 		if ctx.Err() == nil {
-			a.setHealth(err)
+			a.watched(err)
 			a.log.Warn("lost sight of Docker, looking again", "error", err)
 			pause(ctx, reconnectWait)
 		}

@@ -29,6 +29,11 @@ const (
 	nodeReportEvery = 5 * time.Minute // without a change
 	nodeRetry       = time.Second
 
+	// dockerAway is how long Docker may not answer until the node isn't ready: containers go on without it, and it may only be restarted.
+	dockerAway = 10 * time.Second
+	// dockerAnswers is how long it may take to answer.
+	dockerAnswers = 5 * time.Second
+
 	// Below these the node is under pressure: the kubelet's default eviction thresholds.
 	memoryLow      = 100 << 20
 	diskLowPercent = 10
@@ -61,22 +66,70 @@ func (a *Agent) nodeNow() plan.Node {
 	return node
 }
 
-// setHealth notes whether Docker answers.
-func (a *Agent) setHealth(err error) {
+// dockerHealth is how Docker is.
+type dockerHealth struct {
+	watched error     // why its containers can't be watched, or nil
+	asked   error     // why it doesn't answer, or nil
+	since   time.Time // when it became well or unwell
+}
+
+func (h *dockerHealth) ailment() error { return errors.Join(h.watched, h.asked) }
+
+// setHealth notes how Docker is now: update changes one of the two.
+func (a *Agent) setHealth(update func(*dockerHealth)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	changed := (err == nil) != (a.healthy == nil)
-	a.healthy = err
-	if changed {
-		select {
-		case a.nodeChanged <- struct{}{}:
-		default:
-		}
+	before := a.health.ailment()
+	update(&a.health)
+	after := a.health.ailment()
+	if (before == nil) == (after == nil) {
+		return
+	}
+	a.health.since = a.now()
+	a.reportSoon()
+	if after != nil {
+		time.AfterFunc(dockerAway, a.reportSoon)
 	}
 }
 
-// reportNode reports the node at the start, on change, and from time to time.
+// watched notes whether Docker's containers can be watched.
+func (a *Agent) watched(err error) { a.setHealth(func(h *dockerHealth) { h.watched = err }) }
+
+// reportSoon has the node reported now, if there is something to report.
+func (a *Agent) reportSoon() {
+	select {
+	case a.nodeChanged <- struct{}{}:
+	default:
+	}
+}
+
+// ailment is why Docker can't be counted on; nil as long as it may only be restarted.
+func (a *Agent) ailment() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.now().Sub(a.health.since) < dockerAway {
+		return nil
+	}
+	return a.health.ailment()
+}
+
+// ask asks Docker about itself. One that doesn't answer in time is as good as none.
+func (a *Agent) ask(ctx context.Context) (runtime.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, dockerAnswers)
+	defer cancel()
+	info, err := a.engine.Info(ctx)
+	a.setHealth(func(h *dockerHealth) { h.asked = err })
+	return info, err
+}
+
+// reportNode reports the node at the start, on change, and from time to time. A process that takes over from an earlier one speaks up when it is as ready as
+// that was, or can't be: a restart is nothing to tell of.
 func (a *Agent) reportNode(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-a.entering:
+	case <-a.nodeChanged:
+	}
 	var last corev1.NodeStatus
 	var told time.Time
 	for ctx.Err() == nil {
@@ -108,15 +161,10 @@ func (a *Agent) reportNode(ctx context.Context) error {
 
 // nodeStatus is the node's status now; conditions keep their transition times from last.
 func (a *Agent) nodeStatus(ctx context.Context, last corev1.NodeStatus) (corev1.NodeStatus, map[string]string, error) {
-	a.mu.Lock()
-	unhealthy := a.healthy
-	a.mu.Unlock()
-	info, err := a.engine.Info(ctx)
-	if err != nil {
-		unhealthy = errors.Join(unhealthy, err)
-		if last.Capacity == nil {
-			return last, nil, err
-		}
+	info, err := a.ask(ctx)
+	unhealthy := a.ailment()
+	if err != nil && last.Capacity == nil {
+		return last, nil, err
 	}
 	status := *last.DeepCopy()
 	if err == nil {

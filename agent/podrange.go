@@ -86,6 +86,7 @@ func (a *Agent) takeSlices(ctx context.Context) error {
 			a.log.Warn("the pod network is not as it was left; waiting for the cluster", "error", err)
 		}
 	}
+	close(a.entering)
 	for {
 		session, end := context.WithCancel(ctx)
 		slices, err := a.config.Feed.Slices(session)

@@ -22,8 +22,12 @@ import (
 type Target struct {
 	IP    string
 	Ports []corev1.ContainerPort
-	Exec  func(ctx context.Context, command []string) (code int, output string, err error)
+	// Exec runs a command in it. An error that is context.DeadlineExceeded says that the command took too long, any other that it could not be run.
+	Exec func(ctx context.Context, command []string) (code int, output string, err error)
 }
+
+// ErrUnasked is of a container that could not be asked, which says nothing of it.
+var ErrUnasked = errors.New("the container could not be asked")
 
 const (
 	defaultPeriod  = 10 * time.Second
@@ -53,11 +57,16 @@ func Watch(ctx context.Context, spec *corev1.Probe, started time.Time, target Ta
 		case <-timer.C:
 		}
 		timer.Reset(period)
-		success, message := once(ctx, spec, target)
+		err := once(ctx, spec, target)
 		if ctx.Err() != nil {
 			return
 		}
-		if !success {
+		if errors.Is(err, ErrUnasked) {
+			continue
+		}
+		success, message := err == nil, ""
+		if err != nil {
+			message = err.Error()
 			failed(message)
 		}
 		if last != nil && *last == success {
@@ -76,35 +85,31 @@ func Watch(ctx context.Context, spec *corev1.Probe, started time.Time, target Ta
 }
 
 // once probes once, within the probe's timeout.
-func once(ctx context.Context, spec *corev1.Probe, target Target) (bool, string) {
+func once(ctx context.Context, spec *corev1.Probe, target Target) error {
 	timeout := cmp.Or(time.Duration(spec.TimeoutSeconds)*time.Second, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	var err error
 	switch {
 	case spec.Exec != nil:
-		err = Exec(ctx, spec.Exec.Command, target)
+		return Exec(ctx, spec.Exec.Command, target)
 	case spec.HTTPGet != nil:
-		err = Get(ctx, spec.HTTPGet, target)
+		return Get(ctx, spec.HTTPGet, target)
 	case spec.TCPSocket != nil:
-		err = dial(ctx, spec.TCPSocket, target)
+		return dial(ctx, spec.TCPSocket, target)
 	case spec.GRPC != nil:
-		err = health(ctx, spec.GRPC, target)
+		return health(ctx, spec.GRPC, target)
 	}
-	if err != nil {
-		return false, err.Error()
-	}
-	return true, ""
+	return nil
 }
 
-// Exec runs a command in the container; any exit code but 0 is an error.
+// Exec runs a command in the container; any exit code but 0 is an error, ErrUnasked if the command could not be run.
 func Exec(ctx context.Context, command []string, target Target) error {
 	code, output, err := target.Exec(ctx, command)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("command timed out: %q", strings.Join(command, " "))
 	case err != nil:
-		return err
+		return fmt.Errorf("%w: %w", ErrUnasked, err)
 	case code != 0:
 		return errors.New(cmp.Or(strings.TrimSpace(output), fmt.Sprintf("command %q exited with code %d", strings.Join(command, " "), code)))
 	}

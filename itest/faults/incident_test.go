@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -34,10 +33,11 @@ type row struct {
 	Restarted        int           // containers that ran on, and were started again
 }
 
-func (w *world) strike(t testing.TB, what string) *incident {
+func (w *world) strike(what string) *incident {
+	w.t.Helper()
 	w.calm()
 	i := &incident{world: w, row: row{Fault: what, Noticed: "—"}}
-	i.outside, i.inside, i.writer = w.outside().Count(t), w.inside().Count(t), w.write(t)
+	i.outside, i.inside, i.writer = w.outside().Count(w.t), w.inside().Count(w.t), w.write(w.t)
 	w.f.Eventually("requests are answered and writes taken", func() error {
 		if i.writer.count() < 5 || i.outside.SoFar().Total < 50 || i.inside.SoFar().Total < 50 {
 			return fmt.Errorf("%d writes, %s, %s", i.writer.count(), i.outside.SoFar(), i.inside.SoFar())
@@ -93,16 +93,21 @@ func (i *incident) lastFailure() (at time.Time) {
 	return at
 }
 
-// unharmed says that no request failed, no endpoint changed and no container was started or ended.
-func (i *incident) unharmed() {
+// kinds says what failures were like.
+func (i *incident) kinds() string {
+	return fmt.Sprintf("requests failed: from outside %s; from inside %s", i.outside.SoFar().Kinds(), i.inside.SoFar().Kinds())
+}
+
+// unharmed ends an incident in which no request failed, nothing of nodes, pods and endpoints changed and no container was started or ended.
+func (i *incident) unharmed() row {
 	i.t.Helper()
 	events := i.over()
-	require.Zero(i.t, i.row.Failed, "requests failed: outside %s, inside %s", i.outside.SoFar().Kinds(), i.inside.SoFar().Kinds())
-	changes := slices.DeleteFunc(events, func(e event) bool {
-		return e.Ref.Resource != "endpointslices" && e.Ref.Resource != "pods" && e.Ref.Resource != "nodes"
-	})
-	require.Empty(i.t, changes, "nothing of nodes, pods and endpoints changed")
+	require.Zero(i.t, i.row.Failed, i.kinds())
+	require.Empty(i.t, slices.DeleteFunc(events, func(e event) bool { // the endpoints of the service kubernetes are the gateways that run
+		return e.Ref.Name == "kubernetes" || e.Actor == "system:bootstrap" || e.Ref.Resource != "endpointslices" && e.Ref.Resource != "endpoints" && e.Ref.Resource != "pods" && e.Ref.Resource != "nodes"
+	}), "nothing of nodes, pods and endpoints changed")
 	i.unstarted()
+	return i.row
 }
 
 // unstarted says that each container still runs that ran before, and none is new.
@@ -111,13 +116,65 @@ func (i *incident) unstarted() {
 	require.Empty(i.t, differing(i.had, i.containers(i.nodes()...)), "no container was started again")
 }
 
-// lost notes when the ledger said that a node is lost.
-func (i *incident) lost(events []event, node string) time.Time {
+// kept says that the containers that ran before run on, but for those of web.
+func (i *incident) kept() {
 	i.t.Helper()
-	all := of(events, "NodeLost", node)
+	now := i.containers(i.nodes()...)
+	for id, container := range i.had {
+		if !strings.Contains(container, "web-") {
+			require.Equal(i.t, container, now[id], "no container was started again that is still wanted")
+		}
+	}
+}
+
+// replaced waits until the node that breaks is lost and web runs without that pod, and says that no request fails then.
+func (i *incident) replaced(pod string) {
+	i.t.Helper()
+	i.p.ExpectReady(breaks, "Unknown")
+	i.f.Eventually("web runs elsewhere", func() error {
+		on := i.webPods()
+		for node, pods := range on {
+			if node != breaks && len(pods) == 2 {
+				return nil
+			}
+		}
+		return fmt.Errorf("pods by node: %v", on)
+	})
+	i.p.Expect("the replacement is ready", "3", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
+	last := i.lastFailure()
+	i.goesOn(5 * time.Second)
+	require.Equal(i.t, last, i.lastFailure(), "no request fails any more")
+}
+
+// returned waits until the node that broke is back and has ended the pod that was replaced meanwhile.
+func (i *incident) returned(pod string) {
+	i.t.Helper()
+	i.p.ExpectReady(breaks, "True")
+	i.p.Expect("the pod that was replaced is gone", "", "get", "pods", pod, "--ignore-not-found", "-o", "name")
+	i.p.Expect("the pod that stays is ready", "True", "get", "pod", "steady-"+breaks, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+	require.NotContains(i.t, i.f.Node(breaks).Docker("ps", "--all", "--format", "{{.Names}}"), pod)
+	i.goesOn(afterwards)
+}
+
+// noticed notes when the first of some events came.
+func (i *incident) noticed(what string, events []event) time.Time {
+	i.t.Helper()
+	require.NotEmpty(i.t, events, what)
+	i.row.Noticed = what + " after " + seconds(events[0].Stored.Sub(i.struck))
+	return events[0].Stored
+}
+
+// lost notes when the ledger said that the node that breaks is lost, which it said once, and says that requests fail only until soon after that.
+func (i *incident) lost(events []event) {
+	i.t.Helper()
+	all := of(events, "NodeLost", breaks)
 	require.Len(i.t, all, 1, "the node is lost once")
-	i.row.Noticed = "NodeLost " + seconds(all[0].Stored.Sub(i.struck))
-	return all[0].Stored
+	at := i.noticed("NodeLost", all)
+	require.Equal(i.t, 1, i.row.Replaced)
+	if last := i.lastFailure(); !last.IsZero() {
+		i.t.Logf("the last request that failed was begun %s after NodeLost", last.Sub(at).Round(time.Millisecond))
+		require.Less(i.t, last.Sub(at), rotation, "the endpoints of the lost node are out of rotation")
+	}
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }

@@ -38,8 +38,8 @@ spec:
         - name: main
           image: wake.dev/demo:1
           imagePullPolicy: IfNotPresent
-          readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 2}
-          livenessProbe: {exec: {command: [/demo, --exit]}, periodSeconds: 2, failureThreshold: 1}
+          readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, timeoutSeconds: 3, failureThreshold: 2}
+          livenessProbe: {exec: {command: [/demo, --exit]}, periodSeconds: 3, timeoutSeconds: 10, failureThreshold: 1}
 ---
 apiVersion: v1
 kind: Service
@@ -64,8 +64,8 @@ spec:
     - name: main
       image: wake.dev/demo:1
       imagePullPolicy: IfNotPresent
-      readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
-      livenessProbe: {exec: {command: [/demo, --exit]}, periodSeconds: 2, failureThreshold: 1}
+      readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, timeoutSeconds: 5}
+      livenessProbe: {exec: {command: [/demo, --exit]}, periodSeconds: 3, timeoutSeconds: 10, failureThreshold: 1}
 `
 
 // The nodes. Requests from outside come in at one that stays, requests from inside come from a pod there.
