@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // ErrNotFull is returned by Apply when the first change isn't a full one.
@@ -62,6 +63,47 @@ func (p *Proxy) Reconcile(ctx context.Context) error {
 	defer p.mu.Unlock()
 	if !p.known {
 		return ErrNotFull
+	}
+	return p.reconcile(ctx)
+}
+
+// lookEvery is how long what others have taken away stays away, at most.
+const lookEvery = 2 * time.Second
+
+// Keep repairs what others change in the kernel, until ctx ends.
+func (p *Proxy) Keep(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := p.Repair(ctx); err != nil && ctx.Err() == nil {
+			p.log.WarnContext(ctx, "the service proxy's rules can't be repaired; trying again", "error", err)
+		}
+	}
+}
+
+// Repair looks whether the kernel has what it should have, and reconciles if not. It also has the backend clear up what an update left for later.
+func (p *Proxy) Repair(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.known {
+		return nil
+	}
+	if p.synced {
+		intact, err := p.backend.Intact(ctx)
+		if err != nil {
+			return err
+		}
+		if intact {
+			if err := p.backend.Update(ctx, Diff{}); err == nil {
+				return nil
+			}
+		}
+		p.log.WarnContext(ctx, "somebody has changed the service proxy's rules; they are restored")
 	}
 	return p.reconcile(ctx)
 }

@@ -63,6 +63,8 @@ func (m *memory) Update(_ context.Context, diff proxy.Diff) error {
 	return nil
 }
 
+func (m *memory) Intact(context.Context) (bool, error) { return true, nil }
+
 func (m *memory) Remove(context.Context) error { return nil }
 func (m *memory) Close() error                 { return nil }
 

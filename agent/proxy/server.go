@@ -88,6 +88,9 @@ type Backend interface {
 	Reconcile(ctx context.Context, state State) error
 	// Update applies what changed since the last successful Reconcile or Update.
 	Update(ctx context.Context, diff Diff) error
+	// Intact says, as cheaply as can be, whether the kernel still has what the last successful Reconcile or Update left there. It may miss what
+	// somebody replaced by something alike.
+	Intact(ctx context.Context) (bool, error)
 	// Remove takes everything of this backend out of the kernel, for a node that leaves its cluster.
 	Remove(ctx context.Context) error
 	// Close releases what the process holds. What is served stays served.

@@ -31,6 +31,7 @@ type agentOptions struct {
 	logLevel   string
 	routing    string
 	dns        dnsOptions
+	proxy      proxyOptions
 
 	token *joining.Token
 	level slog.Level
@@ -62,6 +63,7 @@ the pods go on, and it tries again for good.`,
 	f.StringVar(&o.wish.Node, "node-name", strings.ToLower(host), "name of this machine's node")
 	f.StringVar(&o.routing, "pod-routing", string(network.Auto), "how packets get to other nodes' pods: direct (nodes share a link), vxlan, or auto: the first where it can be, else the second")
 	o.dns.flags(f)
+	o.proxy.flags(f)
 	noPodCIDR(f)
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -76,7 +78,7 @@ func (o *agentOptions) check() error {
 	if _, err := network.ParseRouting(o.routing); err != nil {
 		return fmt.Errorf("--pod-routing: %w", err)
 	}
-	if err := o.dns.check(); err != nil {
+	if err := errors.Join(o.dns.check(), o.proxy.check()); err != nil {
 		return err
 	}
 	if o.wish.Server != "" {
@@ -133,7 +135,7 @@ func runAgent(cmd *cobra.Command, dir string, o *agentOptions) error {
 	}
 	defer conn.Close()
 	// To Docker and the kernel a node that joined is a cluster of its own: others may run beside it.
-	a, err := openAgent(ctx, &location{dir: dir}, &upOptions{identity: as.identity(), dockerHost: o.dockerHost, routing: o.routing, dns: o.dns, cluster: as.Cluster}, nodewire.NewClient(conn, as.Node), log)
+	a, err := openAgent(ctx, &location{dir: dir}, &upOptions{identity: as.identity(), dockerHost: o.dockerHost, routing: o.routing, dns: o.dns, proxy: o.proxy, cluster: as.Cluster}, nodewire.NewClient(conn, as.Node), log)
 	if err != nil {
 		return err
 	}

@@ -150,9 +150,10 @@ func removeProxy(ctx context.Context, config agent.Config, id identity) error {
 		return err
 	}
 	if len(net.Nets) == 0 { // there are no pods, but there may be rules
-		net = agent.PodNet{Nets: []netip.Prefix{nodeipam.DefaultRange.Prefix}}
+		net = agent.PodNet{Nets: []netip.Prefix{nodeipam.DefaultRange.Prefix, netip.MustParsePrefix("fd00::/64")}}
 	}
-	backend, err := openProxy(ctx, id, net)
+	removing := proxyOptions{mode: modeNftables}
+	backend, err := removing.open(ctx, id, net, slog.Default())
 	if err != nil {
 		return err
 	}

@@ -8,14 +8,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/wakehq/wake/agent"
 	"github.com/wakehq/wake/agent/announce"
 	"github.com/wakehq/wake/agent/network"
 	"github.com/wakehq/wake/agent/policy"
 	"github.com/wakehq/wake/agent/proxy"
-	"github.com/wakehq/wake/agent/proxy/nft"
 )
 
 // proxyTable is the nftables table of a cluster's service proxy.
@@ -33,15 +31,6 @@ func nodeConfig(place *location, id identity, dockerHost string) (agent.Config, 
 	return agent.Config{NodeName: id.Node, Cluster: id.ID, Root: root, DockerHost: dockerHost}, nil
 }
 
-// openProxy opens the service proxy of this machine for pods in net.
-func openProxy(ctx context.Context, id identity, net agent.PodNet) (*nft.Backend, error) {
-	services, err := parseServiceRanges(id.ServiceCIDR)
-	if err != nil {
-		return nil, fmt.Errorf("the cluster's service addresses %q: %w", id.ServiceCIDR, err)
-	}
-	return nft.New(ctx, nft.Config{Table: proxyTable(id.ID), PodNets: onlyIPv4(net.Nets), ServiceNets: onlyIPv4(services), PodDevice: net.Device})
-}
-
 // openAgent connects an agent for this machine to its Docker Engine and its kernel.
 func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Feed, log *slog.Logger) (*agent.Agent, error) {
 	config, err := nodeConfig(place, o.identity, o.dockerHost)
@@ -57,7 +46,7 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 	}
 	config.ClusterDNS, config.ClusterDomain, config.ResolvConf = o.dns.cluster, o.identity.Domain, o.dns.resolvConf
 	config.Services = func(ctx context.Context, net agent.PodNet) (agent.Proxy, agent.DNS, error) {
-		backend, err := openProxy(ctx, o.identity, net)
+		backend, err := o.proxy.open(ctx, o.identity, net, log)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -69,7 +58,9 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 		if err != nil {
 			return nil, nil, err
 		}
-		return proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log), names, nil
+		served := proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log)
+		go served.Keep(ctx)
+		return served, names, nil
 	}
 	config.Announcer = announce.New(log)
 	if config.Policies, err = policy.New(ctx, policyTable(o.identity.ID), log); err != nil {
@@ -78,7 +69,7 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 	return agent.New(ctx, config)
 }
 
-// ownAddresses are the machine's IPv4 addresses at which node ports answer.
+// ownAddresses are the machine's addresses at which node ports answer.
 func ownAddresses() ([]netip.Addr, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -87,14 +78,9 @@ func ownAddresses() ([]netip.Addr, error) {
 	var own []netip.Addr
 	for _, a := range all {
 		prefix, err := netip.ParsePrefix(a.String())
-		if err == nil && prefix.Addr().Is4() && !prefix.Addr().IsLoopback() {
+		if err == nil && prefix.Addr().IsGlobalUnicast() {
 			own = append(own, prefix.Addr())
 		}
 	}
 	return own, nil
-}
-
-// onlyIPv4 leaves out what the service proxy doesn't serve yet.
-func onlyIPv4(nets []netip.Prefix) []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(nets), func(p netip.Prefix) bool { return p.Addr().Is6() })
 }

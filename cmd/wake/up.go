@@ -24,6 +24,7 @@ type upOptions struct {
 	dockerHost string
 	cluster    string // ID of the cluster that this machine is a node of; empty: the identity's
 	dns        dnsOptions
+	proxy      proxyOptions
 	nodes      string // address of the broker for nodes; empty: no machine can join
 	detach     bool
 	noAgent    bool
@@ -65,6 +66,7 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	o.identity.flags(f, ". Unless it is given, the next free range is taken where this machine uses the default already")
 	f.StringVar(&o.routing, "pod-routing", string(network.Auto), "how packets get to other nodes' pods: direct (nodes share a link), vxlan, or auto: the first where it can be, else the second")
 	o.dns.flags(f)
+	o.proxy.flags(f)
 	noPodCIDR(f)
 	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services: one range, or one of IPv4 and one of IPv6 apart by a comma, the preferred first")
 	f.StringVar(&o.identity.Domain, "cluster-domain", defaultDomain, "what the names of the cluster's services and pods end in")
@@ -101,7 +103,7 @@ func (o *upOptions) check() error {
 	if _, err := network.ParseRouting(o.routing); err != nil {
 		return fmt.Errorf("--pod-routing: %w", err)
 	}
-	if err := o.dns.check(); err != nil {
+	if err := errors.Join(o.dns.check(), o.proxy.check()); err != nil {
 		return err
 	}
 	if err := checkDomain(o.identity.Domain); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // RunSpreading asks what every way of choosing endpoints for one connection at a time must do: all of them get some.
 func RunSpreading(t *testing.T, newBackend Factory) {
-	b := newBench(t, false, newBackend)
+	b := newBench(t, kind{}, newBackend)
 	b.serve(t, []*corev1.Service{service("web", "10.96.0.1")}, backedBy("web", 0, 1, 2))
 	for name, ns := range b.inside() {
 		t.Log("from", name)
@@ -26,7 +26,7 @@ func RunSpreading(t *testing.T, newBackend Factory) {
 // RunHashing asks what choosing by a hash of the client's address must do: a client always meets the same endpoint, and when that is gone
 // another one, without being refused.
 func RunHashing(t *testing.T, newBackend Factory) {
-	b := newBench(t, false, newBackend)
+	b := newBench(t, kind{}, newBackend)
 	web := []*corev1.Service{service("web", "10.96.0.1")}
 	for name, ns := range b.inside() {
 		b.serve(t, web, backedBy("web", 0, 1, 2))

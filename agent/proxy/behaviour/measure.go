@@ -40,7 +40,7 @@ func Measure(b *testing.B, newBackend Factory) {
 // connections to one pod that come from the same port of a client, with and without the service.
 func servedSink(b *testing.B, newBackend Factory) *bench {
 	b.Helper()
-	w := newBench(b, false, newBackend)
+	w := newBench(b, kind{}, newBackend)
 	for _, p := range w.pods[:2] {
 		w.in(b, p.ns, func() { p.takeBytes(b) })
 	}

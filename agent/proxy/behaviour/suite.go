@@ -1,11 +1,15 @@
 package behaviour
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,8 +30,24 @@ import (
 // Factory makes the backend under test for a node. It and the backend are called in the node's namespace.
 type Factory func(t testing.TB, node Node) proxy.Backend
 
-// Run runs the suite, once for each way in which kernels treat bridged packets.
-func Run(t *testing.T, newBackend Factory) {
+// kind is what a world is like.
+type kind struct {
+	bridged bool // netfilter sees bridged packets, which kernels and distributions do differently
+	six     bool // all addresses are IPv6
+}
+
+func (k kind) String() string {
+	return fmt.Sprintf("%s, bridge netfilter %v", map[bool]string{false: "IPv4", true: "IPv6"}[k.six], k.bridged)
+}
+
+// Lack is what a backend doesn't do, and says so.
+type Lack string
+
+// NoStickingIPv6 is the lack of session affinity for IPv6.
+const NoStickingIPv6 Lack = "clients stick with affinity, IPv6"
+
+// Run runs the suite, once for each address family and each way in which kernels treat bridged packets; with -short, each of those occurs once.
+func Run(t *testing.T, newBackend Factory, lacks ...Lack) {
 	tests := []struct {
 		name string
 		run  func(*testing.T, *bench)
@@ -47,12 +67,20 @@ func Run(t *testing.T, newBackend Factory) {
 		{"terminating endpoints serve when none is ready", terminatingServes},
 		{"a new process takes over", newProcessTakesOver},
 		{"repaired after somebody meddled", repaired},
+		{"what others take away comes back", comesBack},
 		{"two clusters on one node", twoClusters},
 	}
-	for _, bridged := range []bool{false, true} {
+	kinds := []kind{{bridged: false}, {bridged: true, six: true}, {bridged: true}, {bridged: false, six: true}}
+	if testing.Short() {
+		kinds = kinds[:2]
+	}
+	for _, k := range kinds {
 		for _, test := range tests {
-			t.Run(fmt.Sprintf("%s, bridge netfilter %v", test.name, bridged), func(t *testing.T) {
-				b := newBench(t, bridged, newBackend)
+			if slices.ContainsFunc(lacks, func(l Lack) bool { return strings.HasPrefix(test.name+", "+k.String(), string(l)) }) {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, %s", test.name, k), func(t *testing.T) {
+				b := newBench(t, k, newBackend)
 				test.run(t, b)
 				require.Empty(t, b.complaints.String(), "an update had to be rescued by a reconciliation")
 			})
@@ -70,9 +98,9 @@ type bench struct {
 	complaints *strings.Builder
 }
 
-func newBench(t testing.TB, bridged bool, newBackend Factory) *bench {
+func newBench(t testing.TB, k kind, newBackend Factory) *bench {
 	t.Helper()
-	b := &bench{world: newWorld(t, bridged), newBackend: newBackend, complaints: &strings.Builder{}}
+	b := &bench{world: newWorld(t, k), newBackend: newBackend, complaints: &strings.Builder{}}
 	b.backend = b.start(t, "one", "10.96.0.0/16")
 	b.proxy = b.connect(b.backend)
 	return b
@@ -81,13 +109,13 @@ func newBench(t testing.TB, bridged bool, newBackend Factory) *bench {
 func (b *bench) start(t testing.TB, cluster, serviceNet string) proxy.Backend {
 	t.Helper()
 	return b.newBackend(t, Node{
-		Cluster: cluster, PodNet: netip.MustParsePrefix(podNet),
-		ServiceNet: netip.MustParsePrefix(serviceNet), PodDevice: bridge,
+		Cluster: cluster, PodNet: netip.MustParsePrefix(b.at(podNet)),
+		ServiceNet: netip.MustParsePrefix(b.at(serviceNet)), PodDevice: bridge,
 	})
 }
 
 func (b *bench) connect(backend proxy.Backend) *proxy.Proxy {
-	node := proxy.Node{Name: nodeName, Addrs: []netip.Addr{netip.MustParseAddr(nodeIP)}}
+	node := proxy.Node{Name: nodeName, Addrs: []netip.Addr{netip.MustParseAddr(b.at(nodeIP))}}
 	return proxy.New(backend, node, slog.New(slog.NewTextHandler(b.complaints, nil)))
 }
 
@@ -99,7 +127,7 @@ func (b *bench) serve(t testing.TB, services []*corev1.Service, slices ...*disco
 
 func (b *bench) apply(t testing.TB, change proxy.Change) {
 	t.Helper()
-	require.NoError(t, b.proxy.Apply(t.Context(), change))
+	require.NoError(t, b.proxy.Apply(t.Context(), b.translate(change)))
 }
 
 // inside are the namespaces that may use cluster IPs.
@@ -150,7 +178,7 @@ func podReachesItself(t *testing.T, b *bench) {
 
 // A pod may use the node's network, as the cluster's own API does.
 func nodeItselfServes(t *testing.T, b *bench) {
-	host := &pod{name: "host", ip: nodeIP}
+	host := &pod{name: "host", ip: b.at(nodeIP)}
 	host.listen(t)
 	slice := backedBy("web", 0)
 	slice.Endpoints[0].Addresses = []string{nodeIP}
@@ -232,7 +260,7 @@ func droppedForLocal(t *testing.T, b *bench) {
 	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyLocal))
 	b.serve(t, []*corev1.Service{web}, elsewhere(backedBy("web", 0, 1)))
 	var err error
-	b.in(t, b.client, func() { _, err = net.DialTimeout("tcp4", nodeIP+":30080", patience/10) })
+	b.in(t, b.client, func() { _, err = net.DialTimeout("tcp", b.at(nodeIP+":30080"), patience/10) })
 	var timeout net.Error
 	require.True(t, errors.As(err, &timeout) && timeout.Timeout(), "want no answer at all, got %v", err)
 	b.everybody(t, b.pods[0].ns, "10.96.0.1:80", "pod-0", "pod-1")
@@ -317,7 +345,7 @@ func noneFails(t *testing.T, b *bench) {
 	defer finish()
 	var made atomic.Int64
 	for _, ns := range []netns.NsHandle{b.node, b.pods[2].ns} {
-		clients.Go(func() error { return connectUntil(stop, ns, "10.96.0.1:80", &made) })
+		clients.Go(func() error { return connectUntil(stop, ns, b.at("10.96.0.1:80"), &made) })
 	}
 	for i := range 10 {
 		b.apply(t, put(backedBy("web", i%podCount, (i+1)%podCount)))
@@ -403,13 +431,56 @@ func repaired(t *testing.T, b *bench) {
 	b.everybody(t, b.node, "10.96.0.1:80", "pod-1")
 }
 
+// Somebody flushes rules, a map, everything; nothing is told to the proxy.
+func comesBack(t *testing.T, b *bench) {
+	web := service("web", "10.96.0.1")
+	b.serve(t, []*corev1.Service{web, service("none", "10.96.0.2")}, backedBy("web", 0))
+	table := map[bool]string{false: "ip", true: "ip6"}[b.six] + " wake-one"
+	for _, meddling := range []string{"flush table " + table, "flush map " + table + " unserved", "delete chain " + table + " unserved-output", "delete table " + table, "flush ruleset"} {
+		require.NoError(t, b.proxy.Repair(t.Context()))
+		require.Empty(t, b.complaints.String(), "nothing was wrong before: %s", meddling)
+		out, err := exec.CommandContext(t.Context(), "nft", meddling).CombinedOutput()
+		require.NoError(t, err, "%s: %s", meddling, out)
+		require.NoError(t, b.proxy.Repair(t.Context()))
+		require.Contains(t, b.complaints.String(), "are restored", meddling)
+		b.complaints.Reset()
+		b.everybody(t, b.pods[1].ns, "10.96.0.1:80", "pod-0")
+		b.refused(t, b.node, "10.96.0.2:80", "10.96.0.2:53")
+	}
+	// Another's table is none of ours, and our own changes are no meddling.
+	out, err := exec.CommandContext(t.Context(), "nft", "add table ip6 other").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	b.apply(t, put(backedBy("web", 1, 2)))
+	require.NoError(t, b.proxy.Repair(t.Context()))
+	b.everybody(t, b.node, "10.96.0.1:80", "pod-1", "pod-2")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		runtime.LockOSThread() // never unlocked: the thread ends with it
+		if err := netns.Set(b.node); err == nil {
+			b.proxy.Keep(ctx)
+		}
+	}()
+	defer func() { cancel(); <-kept; b.complaints.Reset() }()
+	out, err = exec.CommandContext(t.Context(), "nft", "delete table "+table).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for start := time.Now(); ; {
+		if _, err = b.open(t, b.pods[1].ns, "10.96.0.1:80"); err == nil {
+			break
+		}
+		require.Less(t, time.Since(start), 5*patience, "it doesn't come back: %v", err)
+	}
+}
+
 func twoClusters(t *testing.T, b *bench) {
 	b.serve(t, []*corev1.Service{service("web", "10.96.0.1")}, backedBy("web", 0))
 	backend := b.start(t, "two", "10.97.0.0/16")
 	other := b.connect(backend)
-	require.NoError(t, other.Apply(t.Context(), proxy.Change{
+	require.NoError(t, other.Apply(t.Context(), b.translate(proxy.Change{
 		Full: true, Services: []*corev1.Service{service("web", "10.97.0.1")}, SlicesPut: []*discoveryv1.EndpointSlice{backedBy("web", 1)},
-	}))
+	})))
 	for _, ns := range b.inside() {
 		b.everybody(t, ns, "10.96.0.1:80", "pod-0")
 		b.everybody(t, ns, "10.97.0.1:80", "pod-1")

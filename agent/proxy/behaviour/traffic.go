@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,15 +34,15 @@ func parseAnswer(text string) (a answer, err error) {
 }
 
 func (p *pod) answerTo(addr net.Addr) string {
-	return fmt.Sprintf("%s %s\n", p.name, netip.MustParseAddrPort(addr.String()).Addr())
+	return fmt.Sprintf("%s %s\n", p.name, plain(netip.MustParseAddrPort(addr.String()).Addr()))
 }
 
 // listen starts serving in the current namespace until the test ends.
 func (p *pod) listen(t testing.TB) {
 	t.Helper()
-	tcp, err := net.Listen("tcp4", fmt.Sprintf("%s:%d", p.ip, tcpPort))
+	tcp, err := net.Listen("tcp", net.JoinHostPort(p.ip, strconv.Itoa(tcpPort)))
 	require.NoError(t, err)
-	udp, err := net.ListenPacket("udp4", fmt.Sprintf("%s:%d", p.ip, udpPort))
+	udp, err := net.ListenPacket("udp", net.JoinHostPort(p.ip, strconv.Itoa(udpPort)))
 	require.NoError(t, err)
 	t.Cleanup(func() { _, _ = tcp.Close(), udp.Close() })
 	go func() {
@@ -86,7 +87,7 @@ func (w *world) open(t testing.TB, from netns.NsHandle, addr string) (*session, 
 	t.Helper()
 	var conn net.Conn
 	var err error
-	w.in(t, from, func() { conn, err = net.DialTimeout("tcp4", addr, patience) })
+	w.in(t, from, func() { conn, err = net.DialTimeout("tcp", w.at(addr), patience) })
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +139,7 @@ func (w *world) dialUDP(t testing.TB, from netns.NsHandle, addr string) net.Conn
 	t.Helper()
 	var conn net.Conn
 	var err error
-	w.in(t, from, func() { conn, err = net.Dial("udp4", addr) })
+	w.in(t, from, func() { conn, err = net.Dial("udp", w.at(addr)) })
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
@@ -190,7 +191,7 @@ func connectUntil(stop <-chan struct{}, from netns.NsHandle, addr string, made *
 			return nil
 		default:
 		}
-		conn, err := net.DialTimeout("tcp4", addr, patience)
+		conn, err := net.DialTimeout("tcp", addr, patience)
 		if err == nil {
 			err = conn.SetReadDeadline(time.Now().Add(patience))
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Node is what a backend is told about the node that it serves.
@@ -38,10 +39,12 @@ const (
 	tcpPort           = 8080
 	udpPort           = 5353
 	pathToNet         = "/proc/sys/net/"
+	narrowest         = 1280 // bytes of the largest packet that each IPv6 link carries
 )
 
 // world is a node, its pods and a client, each in a namespace of its own. The test's thread is in the node's.
 type world struct {
+	kind
 	node, client netns.NsHandle
 	pods         []*pod
 }
@@ -49,24 +52,23 @@ type world struct {
 // podIP is the address of a pod, the first being 0.
 func podIP(i int) string { return fmt.Sprintf("10.88.0.%d", 10+i) }
 
-// newWorld builds a world. bridgeNetfilter says whether netfilter sees bridged packets, which kernels and
-// distributions do differently. The calling goroutine is bound to its thread for good.
-func newWorld(t testing.TB, bridgeNetfilter bool) *world {
+// newWorld builds a world. The calling goroutine is bound to its thread for good.
+func newWorld(t testing.TB, k kind) *world {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "this test builds network namespaces and needs root: run it with sudo")
 	runtime.LockOSThread() // never unlocked: the thread ends with the test
-	w := &world{node: newNamespace(t), client: newNamespace(t)}
+	w := &world{kind: k, node: newNamespace(t), client: newNamespace(t)}
 	w.enter(t, w.node)
 
 	up(t, "lo")
 	require.NoError(t, netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge}}))
-	address(t, bridge, bridgeIP+"/24")
+	w.address(t, bridge, bridgeIP+"/24")
 	up(t, bridge)
-	setSysctl(t, "ipv4/ip_forward", "1")
-	setBridgeNetfilter(t, bridgeNetfilter)
+	forward(t)
+	setBridgeNetfilter(t, k.bridged)
 
 	w.cable(t, w.client, "outside", clientIP+"/24", nodeIP)
-	address(t, "outside", nodeIP+"/24")
+	w.address(t, "outside", nodeIP+"/24")
 	up(t, "outside")
 	for i := range podCount {
 		w.addPod(t, i)
@@ -74,12 +76,21 @@ func newWorld(t testing.TB, bridgeNetfilter bool) *world {
 	return w
 }
 
+// forward has the current namespace forward packets, and say what it refuses however often it does.
+func forward(t testing.TB) {
+	t.Helper()
+	for name, value := range map[string]string{"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv6/icmp/ratelimit": "0"} {
+		setSysctl(t, name, value)
+	}
+}
+
 // setBridgeNetfilter turns the filtering of bridged packets on or off. A kernel without it is off already.
 func setBridgeNetfilter(t testing.TB, on bool) {
 	t.Helper()
-	const name = "bridge/bridge-nf-call-iptables"
-	if _, err := os.Stat(pathToNet + name); err == nil {
-		setSysctl(t, name, map[bool]string{false: "0", true: "1"}[on])
+	for _, name := range []string{"bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"} {
+		if _, err := os.Stat(pathToNet + name); err == nil {
+			setSysctl(t, name, map[bool]string{false: "0", true: "1"}[on])
+		}
 	}
 }
 
@@ -118,9 +129,9 @@ func (w *world) cable(t testing.TB, ns netns.NsHandle, name, addr, gateway strin
 	}))
 	w.in(t, ns, func() {
 		up(t, "lo")
-		address(t, "eth0", addr)
+		w.address(t, "eth0", addr)
 		up(t, "eth0")
-		require.NoError(t, netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}))
+		require.NoError(t, netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(w.at(gateway))}))
 	})
 }
 
@@ -129,25 +140,31 @@ func (w *world) behindNarrowLink(t testing.TB) netns.NsHandle {
 	t.Helper()
 	far := newNamespace(t)
 	w.enter(t, w.client)
-	setSysctl(t, "ipv4/ip_forward", "1")
+	forward(t)
 	w.cable(t, far, "narrow", farIP+"/24", farGateway)
+	if w.six { // requests that don't fit get lost on the way in, unlike IPv4's; what is asked for is large answers
+		w.in(t, far, func() {
+			require.NoError(t, netlink.RouteReplace(&netlink.Route{Gw: net.ParseIP(w.at(farGateway)), MTU: narrowest, AdvMSS: 1440}))
+		})
+	}
 	w.enter(t, w.client) // cable comes back to the node
-	address(t, "narrow", farGateway+"/24")
-	require.NoError(t, netlink.LinkSetMTU(linkOf(t, "narrow"), 1000))
+	w.address(t, "narrow", farGateway+"/24")
+	require.NoError(t, netlink.LinkSetMTU(linkOf(t, "narrow"), map[bool]int{false: 1000, true: narrowest}[w.six]))
 	up(t, "narrow")
 	w.enter(t, w.node)
+	beyond := netip.MustParsePrefix(w.at(farGateway + "/24")).Masked()
 	require.NoError(t, netlink.RouteAdd(&netlink.Route{
-		Dst: &net.IPNet{IP: net.ParseIP(farGateway).Mask(net.CIDRMask(24, 32)), Mask: net.CIDRMask(24, 32)}, Gw: net.ParseIP(clientIP),
+		Dst: &net.IPNet{IP: beyond.Addr().AsSlice(), Mask: net.CIDRMask(beyond.Bits(), beyond.Addr().BitLen())}, Gw: net.ParseIP(w.at(clientIP)),
 	}))
 	return far
 }
 
 func (w *world) addPod(t testing.TB, i int) {
 	t.Helper()
-	p := &pod{name: fmt.Sprintf("pod-%d", i), ip: podIP(i), ns: newNamespace(t)}
+	p := &pod{name: fmt.Sprintf("pod-%d", i), ip: w.at(podIP(i)), ns: newNamespace(t)}
 	w.enter(t, w.node)
 	port := fmt.Sprintf("port-%d", i)
-	w.cable(t, p.ns, port, p.ip+"/24", bridgeIP)
+	w.cable(t, p.ns, port, podIP(i)+"/24", bridgeIP)
 	link, br := linkOf(t, port), linkOf(t, bridge)
 	require.NoError(t, netlink.LinkSetMaster(link, br))
 	// With bridge netfilter, a pod's packet to itself leaves by the port at which it came.
@@ -169,9 +186,12 @@ func up(t testing.TB, name string) {
 	require.NoError(t, netlink.LinkSetUp(linkOf(t, name)))
 }
 
-func address(t testing.TB, name, cidr string) {
+func (w *world) address(t testing.TB, name, cidr string) {
 	t.Helper()
-	addr, err := netlink.ParseAddr(cidr)
+	addr, err := netlink.ParseAddr(w.at(cidr))
 	require.NoError(t, err)
+	if w.six {
+		addr.Flags = unix.IFA_F_NODAD // nobody else has it, and nobody waits
+	}
 	require.NoError(t, netlink.AddrAdd(linkOf(t, name), addr))
 }

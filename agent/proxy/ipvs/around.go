@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,7 +43,7 @@ func (c Config) ways() ([]*netlink.Rule, *netlink.Route, error) {
 	table := c.routingTable()
 	rule := func() *netlink.Rule {
 		r := netlink.NewRule()
-		r.Family, r.Priority, r.Table = netlink.FAMILY_V4, rulePriority, table
+		r.Family, r.Priority, r.Table = int(c.family().number), rulePriority, table
 		return r
 	}
 	marked := rule()
@@ -53,7 +55,7 @@ func (c Config) ways() ([]*netlink.Rule, *netlink.Route, error) {
 		rules = append(rules, own)
 	}
 	return rules, &netlink.Route{
-		LinkIndex: lo.Attrs().Index, Table: table, Type: syscall.RTN_LOCAL, Scope: netlink.SCOPE_HOST, Dst: ipNet(netip.MustParsePrefix("0.0.0.0/0")),
+		LinkIndex: lo.Attrs().Index, Table: table, Type: syscall.RTN_LOCAL, Scope: netlink.SCOPE_HOST, Dst: ipNet(c.family().all),
 	}, nil
 }
 
@@ -69,7 +71,7 @@ func (around) lead(c Config) error {
 		return err
 	}
 	if c.PodDevice != "" {
-		if route.Src, err = addressOf(c.PodDevice); err != nil {
+		if route.Src, err = addressOf(c.PodDevice, c.family()); err != nil {
 			return err
 		}
 	}
@@ -84,20 +86,22 @@ func (around) lead(c Config) error {
 	return nil
 }
 
-// addressOf gives a device's first IPv4 address.
-func addressOf(device string) (net.IP, error) {
+// addressOf gives a device's first address of a family that means something beyond its link.
+func addressOf(device string, f family) (net.IP, error) {
 	link, err := netlink.LinkByName(device)
 	if err != nil {
 		return nil, fmt.Errorf("finding the pods' bridge %q: %w", device, err)
 	}
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	addrs, err := netlink.AddrList(link, int(f.number))
 	if err != nil {
 		return nil, fmt.Errorf("listing the addresses of the pods' bridge %q: %w", device, err)
 	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("the pods' bridge %q has no IPv4 address", device)
+	for _, addr := range addrs {
+		if !addr.IP.IsLinkLocalUnicast() {
+			return addr.IP, nil
+		}
 	}
-	return addrs[0].IP, nil
+	return nil, fmt.Errorf("the pods' bridge %q has no address of the family %s", device, f.header)
 }
 
 func (around) unlead(c Config) error {
@@ -112,6 +116,32 @@ func (around) unlead(c Config) error {
 	}
 	if err := netlink.RouteDel(route); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("removing the local route of routing table %d: %w", route.Table, err)
+	}
+	return nil
+}
+
+// RemoveLeft removes what a backend with such a configuration has left on this machine, of which some may be gone; nothing if there never was one.
+func RemoveLeft(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return err
+	}
+	for _, one := range cfg.families() {
+		rules, err := netlink.RuleList(int(one.family().number))
+		if err != nil {
+			return fmt.Errorf("listing routing rules: %w", err)
+		}
+		table := one.routingTable()
+		if !slices.ContainsFunc(rules, func(r netlink.Rule) bool { return r.Table == table }) {
+			continue
+		}
+		backend, err := open(one)
+		if err != nil {
+			return fmt.Errorf("removing what IPVS serves: %w", err)
+		}
+		if err := errors.Join(backend.Remove(ctx), backend.Close()); err != nil {
+			return fmt.Errorf("removing what IPVS serves: %w", err)
+		}
 	}
 	return nil
 }

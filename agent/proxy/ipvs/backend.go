@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/wakehq/wake/agent/proxy"
+	"github.com/wakehq/wake/agent/proxy/kernel"
 )
 
 // surroundings are the parts of the kernel beside IPVS and nftables that the backend needs.
@@ -24,6 +25,7 @@ type surroundings interface {
 	unlead(cfg Config) error
 	// settle gives IPVS the settings that it needs.
 	settle() error
+	kernel.Tables
 }
 
 const (
@@ -33,12 +35,13 @@ const (
 	sweepAtMost = 100
 )
 
-// Backend serves virtual servers by IPVS. It implements proxy.Backend.
+// Backend serves the virtual servers of one address family by IPVS, and ignores others. It implements proxy.Backend.
 type Backend struct {
 	cfg    Config
 	client ipvs.Client
 	nft    knftables.Interface
 	kernel surroundings
+	track  kernel.Tracker
 	now    func() time.Time
 
 	// What the kernel holds, as of the last success.
@@ -53,7 +56,7 @@ type Backend struct {
 var _ proxy.Backend = (*Backend)(nil)
 
 // New checks that this machine can do it (see Check) and gives a backend that has touched nothing yet.
-func New(ctx context.Context, cfg Config) (*Backend, error) {
+func New(ctx context.Context, cfg Config) (proxy.Backend, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
@@ -61,7 +64,20 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	if err := Check(ctx, cfg.Scheduler); err != nil {
 		return nil, err
 	}
-	nft, err := knftables.New(knftables.IPv4Family, cfg.Table)
+	var all proxy.Families
+	for _, one := range cfg.families() {
+		backend, err := open(one)
+		if err != nil {
+			return nil, errors.Join(err, all.Close())
+		}
+		all = append(all, backend)
+	}
+	return all, nil
+}
+
+// open makes the backend of one family.
+func open(cfg Config) (*Backend, error) {
+	nft, err := knftables.New(cfg.family().nft, cfg.Table)
 	if err != nil {
 		return nil, fmt.Errorf("the service proxy's nftables table %s: %w", cfg.Table, err)
 	}
@@ -72,8 +88,9 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	return newBackend(cfg, client, nft, around{}), nil
 }
 
-func newBackend(cfg Config, client ipvs.Client, nft knftables.Interface, kernel surroundings) *Backend {
-	b := &Backend{cfg: cfg, client: client, nft: nft, kernel: kernel, now: time.Now}
+func newBackend(cfg Config, client ipvs.Client, nft knftables.Interface, around surroundings) *Backend {
+	b := &Backend{cfg: cfg, client: client, nft: nft, kernel: around, now: time.Now}
+	b.track = kernel.Tracker{Tables: around, Family: uint8(cfg.family().number), Table: cfg.Table}
 	b.forget()
 	return b
 }
@@ -83,8 +100,6 @@ func (b *Backend) forget() {
 	b.held, b.servers, b.draining = map[proxy.Key]service{}, map[proxy.Key]proxy.VirtualServer{}, map[proxy.Key]bool{}
 	b.swept, b.due = b.now(), nil
 }
-
-func serves(key proxy.Key) bool { return key.Addr.Addr().Is4() }
 
 // Reconcile implements proxy.Backend.
 func (b *Backend) Reconcile(ctx context.Context, state proxy.State) error {
@@ -101,7 +116,7 @@ func (b *Backend) Reconcile(ctx context.Context, state proxy.State) error {
 	c := newChange()
 	keys := maps.Clone(found.held)
 	for key := range state.Servers {
-		if serves(key) {
+		if b.cfg.family().serves(key) {
 			keys[key] = found.held[key]
 		}
 	}
@@ -136,7 +151,7 @@ func (b *Backend) Reconcile(ctx context.Context, state proxy.State) error {
 func (b *Backend) rebuild(ctx context.Context, existing objects, elements []element) error {
 	tx := b.nft.NewTransaction()
 	b.cfg.rebuild(tx, existing, elements)
-	err := b.nft.Run(ctx, tx)
+	err := b.run(ctx, tx)
 	if err == nil {
 		return nil
 	}
@@ -145,8 +160,8 @@ func (b *Backend) rebuild(ctx context.Context, existing objects, elements []elem
 	tx.Add(&knftables.Table{})
 	tx.Delete(&knftables.Table{})
 	b.cfg.rebuild(tx, nil, elements)
-	if again := b.nft.Run(ctx, tx); again != nil {
-		return fmt.Errorf("rebuilding nftables table ip %s: %w", b.cfg.Table, errors.Join(err, again))
+	if again := b.run(ctx, tx); again != nil {
+		return fmt.Errorf("rebuilding nftables table %s %s: %w", b.cfg.family().nft, b.cfg.Table, errors.Join(err, again))
 	}
 	return nil
 }
@@ -155,12 +170,12 @@ func (b *Backend) rebuild(ctx context.Context, existing objects, elements []elem
 func (b *Backend) Update(ctx context.Context, diff proxy.Diff) error {
 	c := newChange()
 	for _, key := range diff.Gone {
-		if serves(key) {
+		if b.cfg.family().serves(key) {
 			b.plan(c, key, nil)
 		}
 	}
 	for _, server := range diff.Put {
-		if serves(server.Key) {
+		if b.cfg.family().serves(server.Key) {
 			b.plan(c, server.Key, &server)
 		}
 	}
@@ -168,6 +183,53 @@ func (b *Backend) Update(ctx context.Context, diff proxy.Diff) error {
 		return err
 	}
 	return b.sweep(ctx)
+}
+
+func (b *Backend) run(ctx context.Context, tx *knftables.Transaction) error {
+	return b.track.Own(func() error { return b.nft.Run(ctx, tx) })
+}
+
+// Intact implements proxy.Backend. Of IPVS' services it looks whether they are there, not at their endpoints.
+func (b *Backend) Intact(context.Context) (bool, error) {
+	if err := b.kernel.lead(b.cfg); err != nil {
+		return false, err
+	}
+	services, err := b.client.Services()
+	if err != nil && !missing(err) {
+		return false, fmt.Errorf("listing the IPVS services: %w", err)
+	}
+	there := 0
+	for _, s := range services {
+		if key, _, ok := parseService(s.Service); ok && !b.held[key].none() {
+			there++
+		}
+	}
+	if there != len(b.held) {
+		return false, nil
+	}
+	return b.track.Intact(b.contents)
+}
+
+// contents is how much the table should have.
+func (b *Backend) contents() kernel.Contents {
+	c := kernel.Contents{Elements: map[string]int{virtual: 0, external: 0, unserved: 0}}
+	for _, chain := range b.cfg.chains() {
+		c.Rules += len(chain.rules)
+	}
+	count := func(key proxy.Key, server *proxy.VirtualServer) {
+		for _, e := range decideElements(key, b.held[key], server) {
+			c.Elements[e.in]++
+		}
+	}
+	for key, server := range b.servers {
+		count(key, &server)
+	}
+	for key := range b.held {
+		if _, wanted := b.servers[key]; !wanted {
+			count(key, nil)
+		}
+	}
+	return c
 }
 
 // sweep takes out what has drained.
@@ -214,7 +276,7 @@ func (b *Backend) Remove(ctx context.Context) error {
 	tx.Add(&knftables.Table{})
 	tx.Delete(&knftables.Table{})
 	if err := b.nft.Run(ctx, tx); err != nil {
-		return fmt.Errorf("removing nftables table ip %s: %w", b.cfg.Table, err)
+		return fmt.Errorf("removing nftables table %s %s: %w", b.cfg.family().nft, b.cfg.Table, err)
 	}
 	b.forget()
 	return b.kernel.unlead(b.cfg)

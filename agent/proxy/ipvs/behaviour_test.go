@@ -21,15 +21,19 @@ func needIPVS(t testing.TB) {
 	}
 }
 
+func configFor(node behaviour.Node, scheduler string) ipvs.Config {
+	return ipvs.Config{
+		Table:       "wake-" + node.Cluster,
+		PodNets:     []netip.Prefix{node.PodNet},
+		ServiceNets: []netip.Prefix{node.ServiceNet},
+		PodDevice:   node.PodDevice,
+		Scheduler:   scheduler,
+	}
+}
+
 func factory(scheduler string) behaviour.Factory {
 	return func(t testing.TB, node behaviour.Node) proxy.Backend {
-		backend, err := ipvs.New(t.Context(), ipvs.Config{
-			Table:       "wake-" + node.Cluster,
-			PodNets:     []netip.Prefix{node.PodNet},
-			ServiceNets: []netip.Prefix{node.ServiceNet},
-			PodDevice:   node.PodDevice,
-			Scheduler:   scheduler,
-		})
+		backend, err := ipvs.New(t.Context(), configFor(node, scheduler))
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = backend.Close() })
 		return backend

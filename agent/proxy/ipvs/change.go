@@ -125,8 +125,8 @@ func (b *Backend) edit(ctx context.Context, gone, put []element) error {
 	for _, e := range put {
 		tx.Add(e.object())
 	}
-	if err := b.nft.Run(ctx, tx); err != nil {
-		return fmt.Errorf("updating nftables table ip %s (%d elements less, %d more): %w", b.cfg.Table, len(gone), len(put), err)
+	if err := b.run(ctx, tx); err != nil {
+		return fmt.Errorf("updating nftables table %s %s (%d elements less, %d more): %w", b.cfg.family().nft, b.cfg.Table, len(gone), len(put), err)
 	}
 	return nil
 }

@@ -4,14 +4,18 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
-	"slices"
+
+	"github.com/cloudflare/ipvs"
+	"sigs.k8s.io/knftables"
+
+	"github.com/wakehq/wake/agent/proxy"
 )
 
 // Config says what one cluster's proxy on this node works with.
 type Config struct {
 	// Table is the name of the nftables table. Each cluster on a machine needs one of its own.
 	Table string
-	// PodNets are the networks of this node's own pods.
+	// PodNets are the networks of this node's own pods. A family is served of which there is one here and among ServiceNets.
 	PodNets []netip.Prefix
 	// ServiceNets are the networks of the cluster IPs. Clusters on one machine need different ones. IPVS services in them are all the
 	// cluster's, whoever made them.
@@ -55,10 +59,56 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("service proxy of table %s: %d pod networks and %d service networks, want at least one each",
 			c.Table, len(c.PodNets), len(c.ServiceNets))
 	}
-	for _, net := range slices.Concat(c.PodNets, c.ServiceNets) {
-		if !net.Addr().Is4() {
-			return c, fmt.Errorf("service proxy of table %s: network %s isn't IPv4, the only family that is served so far", c.Table, net)
-		}
+	if len(c.families()) == 0 {
+		return c, fmt.Errorf("service proxy of table %s: the pod networks %v and the service networks %v have no address family in common", c.Table, c.PodNets, c.ServiceNets)
 	}
 	return c, nil
+}
+
+// families splits the configuration into one for each family that is served.
+func (c Config) families() []Config {
+	var all []Config
+	for _, f := range proxy.CommonFamilies(c.PodNets, c.ServiceNets) {
+		one := c
+		one.PodNets, one.ServiceNets = f[0], f[1]
+		all = append(all, one)
+	}
+	return all
+}
+
+// family has what differs between address families.
+type family struct {
+	nft     knftables.Family
+	address string // nft's type of an address
+	header  string // nft's name of the header
+	icmp    string // whose port-unreachable refuses what isn't TCP, and whose errors are led to IPVS
+	number  ipvs.AddressFamily
+	bits    int
+	all     netip.Prefix
+}
+
+var (
+	ipv4 = family{nft: knftables.IPv4Family, address: "ipv4_addr", header: "ip", icmp: "icmp", number: ipvs.INET, bits: 32, all: netip.MustParsePrefix("0.0.0.0/0")}
+	ipv6 = family{nft: knftables.IPv6Family, address: "ipv6_addr", header: "ip6", icmp: "icmpv6", number: ipvs.INET6, bits: 128, all: netip.MustParsePrefix("::/0")}
+)
+
+// family is that of the networks, which a backend's own configuration has one of.
+func (c Config) family() family {
+	if c.PodNets[0].Addr().Is4() {
+		return ipv4
+	}
+	return ipv6
+}
+
+func familyOf(addr netip.Addr) family {
+	if addr.Is4() {
+		return ipv4
+	}
+	return ipv6
+}
+
+func (f family) keyType() string { return f.address + " . inet_proto . inet_service" }
+func (f family) keyExpr() string { return f.header + " daddr . meta l4proto . th dport" }
+func (f family) serves(key proxy.Key) bool {
+	return key.Addr.Addr().BitLen() == f.bits
 }

@@ -176,7 +176,9 @@ func TestTakesOverFromNft(t *testing.T) {
 	require.Len(t, held(t)["10.96.0.1:80"], 2)
 
 	after := both[1].make(t, n.node)
-	require.NoError(t, factory("rr")(t, n.node).Remove(t.Context()))
+	for range 2 { // the second time there is nothing
+		require.NoError(t, ipvs.RemoveLeft(t.Context(), configFor(n.node, "")))
+	}
 	require.NoError(t, after.Reconcile(t.Context(), stateOf(n.web)))
 	n.open(t).say(t)
 	require.Empty(t, held(t))

@@ -20,16 +20,17 @@ var numbers = map[corev1.Protocol]ipvs.Protocol{
 
 // message names a service to the kernel, with its settings.
 func message(key proxy.Key, s service) ipvs.Service {
+	f := familyOf(key.Addr.Addr())
 	return ipvs.Service{
-		Address: key.Addr.Addr(), Port: key.Addr.Port(), Protocol: numbers[key.Protocol], Family: ipvs.INET,
-		Netmask:   netmask.MaskFrom(32, 32), // each client address sticks for itself
+		Address: key.Addr.Addr(), Port: key.Addr.Port(), Protocol: numbers[key.Protocol], Family: f.number,
+		Netmask:   netmask.MaskFrom(f.bits, f.bits), // each client address sticks for itself
 		Scheduler: s.scheduler, Flags: s.flags, Timeout: s.stickFor,
 	}
 }
 
 func destination(endpoint netip.AddrPort, weight uint32) ipvs.Destination {
 	return ipvs.Destination{
-		Address: endpoint.Addr(), Port: endpoint.Port(), Family: ipvs.INET, FwdMethod: ipvs.Masquerade, Weight: weight,
+		Address: endpoint.Addr(), Port: endpoint.Port(), Family: familyOf(endpoint.Addr()).number, FwdMethod: ipvs.Masquerade, Weight: weight,
 	}
 }
 
@@ -61,7 +62,7 @@ func missing(err error) bool {
 
 // parseService reads a service of the kernel and says whether it can be one of ours.
 func parseService(found ipvs.Service) (proxy.Key, service, bool) {
-	if found.FWMark != 0 || !found.Address.Is4() {
+	if found.FWMark != 0 || !found.Address.IsValid() {
 		return proxy.Key{}, service{}, false
 	}
 	for protocol, number := range numbers {

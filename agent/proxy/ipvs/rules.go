@@ -22,11 +22,6 @@ const (
 // transports are the protocols that services can have. Some expressions exist for one of them at a time only.
 var transports = []string{"tcp", "udp", "sctp"}
 
-const (
-	keyType = "ipv4_addr . inet_proto . inet_service"
-	keyExpr = "ip daddr . meta l4proto . th dport"
-)
-
 func elementKey(key proxy.Key) string {
 	return key.Addr.Addr().String() + " . " + strings.ToLower(string(key.Protocol)) + " . " + strconv.Itoa(int(key.Addr.Port()))
 }
@@ -55,12 +50,15 @@ func base(name string, typ knftables.BaseChainType, hook knftables.BaseChainHook
 // late there. The node's own meets IPVS at output after -100, and the hook once more with an endpoint as its destination.
 func (c Config) chains() []chain {
 	const filter, nat = knftables.FilterType, knftables.NATType
+	f, keyExpr := c.family(), c.family().keyExpr()
 	check := "ct state new " + keyExpr + " vmap @" + unserved
-	// What the node itself answers at a service address (its DNS, say) is served by nobody else.
-	unassigned := fmt.Sprintf("ct state new ip daddr { %s } fib daddr type != local goto refuse", list(c.ServiceNets))
+	unassigned := fmt.Sprintf("ct state new %s daddr { %s } goto refuse", f.header, list(c.ServiceNets))
+	if f == ipv4 { // what the node itself answers at a service address is served by nobody else. With IPv6 the rule that leads its packets makes all of them look so
+		unassigned = fmt.Sprintf("ct state new %s daddr { %s } fib daddr type != local goto refuse", f.header, list(c.ServiceNets))
+	}
 	lead := fmt.Sprintf("meta mark set meta mark | 0x%08x accept", c.Mark)
 	return []chain{
-		{knftables.Chain{Name: "refuse"}, []string{"meta l4proto tcp reject with tcp reset", "reject with icmp type port-unreachable"}},
+		{knftables.Chain{Name: "refuse"}, []string{"meta l4proto tcp reject with tcp reset", "reject with " + f.icmp + " type port-unreachable"}},
 		{knftables.Chain{Name: "translated"}, c.translated()},
 		base("unserved-prerouting", filter, knftables.PreroutingHook, "dstnat-10", check),
 		base("unserved-output", filter, knftables.OutputHook, "dstnat-10", check),
@@ -68,33 +66,33 @@ func (c Config) chains() []chain {
 		base("lead", filter, knftables.PreroutingHook, "dstnat+10",
 			keyExpr+" @"+virtual+" "+lead,
 			// Errors about answers, such as "too big", belong to IPVS as well.
-			"meta l4proto icmp ct state related ct direction original ct original ip daddr . ct original protocol . ct original proto-dst @"+
-				virtual+" "+lead,
+			fmt.Sprintf("meta l4proto %s ct state related ct direction original ct original %s daddr . ct original protocol . ct original proto-dst @%s %s",
+				f.icmp, f.header, virtual, lead),
 			unassigned),
 		base("unassigned-output", filter, knftables.OutputHook, "dstnat+10", keyExpr+" @"+virtual+" accept", unassigned),
 		// Nobody else shall see the mark, nor a later routing decision.
 		base("arrived", filter, knftables.InputHook, "mangle",
 			fmt.Sprintf("meta mark & 0x%08x != 0 meta mark set meta mark & 0x%08x", c.Mark, ^c.Mark)),
-		base("source", nat, knftables.PostroutingHook, "srcnat", original(" @"+virtual+" goto translated")...),
+		base("source", nat, knftables.PostroutingHook, "srcnat", f.original(" @"+virtual+" goto translated")...),
 	}
 }
 
 // original makes a rule that looks up the destination that the client used, one per transport.
-func original(rest string) []string {
+func (f family) original(rest string) []string {
 	rules := make([]string, len(transports))
 	for i, t := range transports {
-		rules[i] = fmt.Sprintf("meta l4proto %s ct original ip daddr . meta l4proto . ct original proto-dst%s", t, rest)
+		rules[i] = fmt.Sprintf("meta l4proto %s ct original %s daddr . meta l4proto . ct original proto-dst%s", t, f.header, rest)
 	}
 	return rules
 }
 
 // translated are the rules for connections that IPVS serves: they hide clients behind the node where the answer might not find back otherwise.
 func (c Config) translated() []string {
-	pods := "{ " + list(c.PodNets) + " }"
+	f, pods := c.family(), "{ "+list(c.PodNets)+" }"
 	return append([]string{
-		fmt.Sprintf("ip saddr %s ip daddr %s masquerade", pods, pods),
-		fmt.Sprintf("ip saddr %s return", pods),
-	}, original(" @"+external+" masquerade")...)
+		fmt.Sprintf("%[1]s saddr %[2]s %[1]s daddr %[2]s masquerade", f.header, pods),
+		fmt.Sprintf("%s saddr %s return", f.header, pods),
+	}, f.original(" @"+external+" masquerade")...)
 }
 
 func list(nets []netip.Prefix) string {
@@ -120,11 +118,11 @@ func (c Config) rebuild(tx *knftables.Transaction, existing objects, elements []
 	for _, name := range slices.Sorted(slices.Values(existing["chain"])) {
 		tx.Flush(&knftables.Chain{Name: name})
 	}
-	verdicts := &knftables.Map{Name: unserved, Type: keyType + " : verdict"}
+	verdicts := &knftables.Map{Name: unserved, Type: c.family().keyType() + " : verdict"}
 	tx.Add(verdicts)
 	tx.Flush(verdicts)
 	for _, name := range []string{virtual, external} {
-		set := &knftables.Set{Name: name, Type: keyType}
+		set := &knftables.Set{Name: name, Type: c.family().keyType()}
 		tx.Add(set)
 		tx.Flush(set)
 	}

@@ -36,7 +36,7 @@ func (b *Backend) survey(ctx context.Context, wanted map[proxy.Key]proxy.Virtual
 	}
 	for _, s := range services {
 		key, held, ok := parseService(s.Service)
-		if !ok {
+		if !ok || !b.cfg.family().serves(key) {
 			continue
 		}
 		_, wants := wanted[key]
@@ -69,7 +69,7 @@ func (b *Backend) surveyTable(ctx context.Context, found *finding) (map[proxy.Ke
 		return ours, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listing nftables table ip %s: %w", b.cfg.Table, err)
+		return nil, fmt.Errorf("listing nftables table %s %s: %w", b.cfg.family().nft, b.cfg.Table, err)
 	}
 	found.objects = all
 	for _, name := range all["set"] {
@@ -78,7 +78,7 @@ func (b *Backend) surveyTable(ctx context.Context, found *finding) (map[proxy.Ke
 		}
 		elements, err := b.nft.ListElements(ctx, "set", virtual)
 		if err != nil {
-			return nil, fmt.Errorf("listing nftables set %s of table ip %s: %w", virtual, b.cfg.Table, err)
+			return nil, fmt.Errorf("listing nftables set %s of table %s %s: %w", virtual, b.cfg.family().nft, b.cfg.Table, err)
 		}
 		for _, e := range elements {
 			if key, ok := parseKey(e.Key); ok {

@@ -170,7 +170,7 @@ func (w *witness) look(words string) {
 	}
 	for key, before := range w.before {
 		after, stays := w.after[key]
-		if !stays || len(before.Endpoints) == 0 || len(after.Endpoints) == 0 || !serves(key) {
+		if !stays || len(before.Endpoints) == 0 || len(after.Endpoints) == 0 || !ipv4.serves(key) {
 			continue
 		}
 		serving := w.rig.ipvs.serving(key)
@@ -208,7 +208,7 @@ func (r *rig) led(key proxy.Key) bool {
 // check compares the kernel with what it should serve.
 func (r *rig) check(t *rapid.T, servers map[proxy.Key]proxy.VirtualServer) {
 	for key, server := range servers {
-		if !serves(key) {
+		if !ipv4.serves(key) {
 			continue
 		}
 		require.Equal(t, append([]netip.AddrPort(nil), server.Endpoints...), r.ipvs.serving(key), key)
@@ -449,11 +449,11 @@ func TestErrorsSayWhatWasSent(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		`table name "a b"`:             func(c *Config) { c.Table = "a b" },
-		`scheduler "round robin"`:      func(c *Config) { c.Scheduler = "round robin" },
-		"mark 0x3: want a single bit":  func(c *Config) { c.Mark = 3 },
-		"0 pod networks":               func(c *Config) { c.PodNets = nil },
-		"network fd00::/64 isn't IPv4": func(c *Config) { c.ServiceNets = append(c.ServiceNets, netip.MustParsePrefix("fd00::/64")) },
+		`table name "a b"`:            func(c *Config) { c.Table = "a b" },
+		`scheduler "round robin"`:     func(c *Config) { c.Scheduler = "round robin" },
+		"mark 0x3: want a single bit": func(c *Config) { c.Mark = 3 },
+		"0 pod networks":              func(c *Config) { c.PodNets = nil },
+		"no address family in common": func(c *Config) { c.ServiceNets = []netip.Prefix{netip.MustParsePrefix("fd00::/64")} },
 	} {
 		cfg := testConfig(t)
 		change(&cfg)

@@ -39,27 +39,30 @@ type flow struct {
 // ForgetFlows drops the UDP flows to the keys whose endpoint is not among the key's own. It has the kernel choose the flows: a busy node has many others.
 func (Netlink) ForgetFlows(current map[proxy.Key][]netip.AddrPort) error {
 	var stale []flow
-	find := func(only netip.AddrPort) error {
-		return eachUDPFlow(only, func(f flow) {
+	find := func(family uint8, only netip.AddrPort) error {
+		return eachUDPFlow(family, only, func(f flow) {
 			endpoints, ours := current[proxy.Key{Addr: f.to, Protocol: corev1.ProtocolUDP}]
 			if ours && !slices.Contains(endpoints, f.by) {
 				stale = append(stale, f)
 			}
 		})
 	}
-	if len(current) > separately {
-		if err := find(netip.AddrPort{}); err != nil {
+	whole := map[uint8]bool{} // families that are looked at in one go
+	for key := range current {
+		family := familyOf(key.Addr)
+		if len(current) > separately {
+			whole[family] = true
+		} else if err := find(family, key.Addr); err != nil {
 			return err
 		}
-	} else {
-		for key := range current {
-			if err := find(key.Addr); err != nil {
-				return err
-			}
+	}
+	for family := range whole {
+		if err := find(family, netip.AddrPort{}); err != nil {
+			return err
 		}
 	}
 	for _, f := range stale {
-		req := conntrackRequest(nl.IPCTNL_MSG_CT_DELETE, syscall.NLM_F_ACK)
+		req := conntrackRequest(familyOf(f.to), nl.IPCTNL_MSG_CT_DELETE, syscall.NLM_F_ACK)
 		req.AddData(nl.NewRtAttr(nl.CTA_TUPLE_ORIG|nested, f.tuple))
 		if _, err := req.Execute(syscall.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, syscall.ENOENT) {
 			return fmt.Errorf("deleting the flow to %s that %s answers: %w", f.to, f.by, err)
@@ -68,18 +71,25 @@ func (Netlink) ForgetFlows(current map[proxy.Key][]netip.AddrPort) error {
 	return nil
 }
 
-func conntrackRequest(operation, flags int) *nl.NetlinkRequest {
+func familyOf(at netip.AddrPort) uint8 {
+	if at.Addr().Is4() {
+		return syscall.AF_INET
+	}
+	return syscall.AF_INET6
+}
+
+func conntrackRequest(family uint8, operation, flags int) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(subsystem|operation, flags)
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: syscall.AF_INET, Version: nl.NFNETLINK_V0})
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
 	return req
 }
 
-// eachUDPFlow calls found with the IPv4 UDP flows to an address, or all for the zero value, some perhaps twice.
-func eachUDPFlow(only netip.AddrPort, found func(flow)) error {
+// eachUDPFlow calls found with a family's UDP flows, those to an address among them, or all for the zero value; some perhaps twice.
+func eachUDPFlow(family uint8, only netip.AddrPort, found func(flow)) error {
 	const tries = 5 // a dump that others' changes interrupted may have missed some
 	var err error
 	for range tries {
-		req := conntrackRequest(nl.IPCTNL_MSG_CT_GET, syscall.NLM_F_DUMP)
+		req := conntrackRequest(family, nl.IPCTNL_MSG_CT_GET, syscall.NLM_F_DUMP)
 		filterDump(req, only)
 		var malformed error
 		err = req.ExecuteIter(syscall.NETLINK_NETFILTER, 0, func(msg []byte) bool {
@@ -100,7 +110,7 @@ func eachUDPFlow(only netip.AddrPort, found func(flow)) error {
 	return nil
 }
 
-// filterDump has the kernel show UDP only, and one destination only unless it is the zero value.
+// filterDump has the kernel show UDP only, and about one destination only unless it is the zero value.
 func filterDump(req *nl.NetlinkRequest, only netip.AddrPort) {
 	flags := uint32(filterProtocol)
 	tuple := nl.NewRtAttr(nl.CTA_TUPLE_ORIG|nested, nil)
@@ -108,8 +118,11 @@ func filterDump(req *nl.NetlinkRequest, only netip.AddrPort) {
 	proto := tuple.AddRtAttr(nl.CTA_TUPLE_PROTO|nested, nil)
 	proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{syscall.IPPROTO_UDP})
 	if only.IsValid() {
-		flags |= filterDstAddr | filterDstPort
-		addrs.AddRtAttr(nl.CTA_IP_V4_DST, only.Addr().AsSlice())
+		flags |= filterDstPort
+		if only.Addr().Is4() { // with an IPv6 address the kernel shows all others instead
+			flags |= filterDstAddr
+			addrs.AddRtAttr(nl.CTA_IP_V4_DST, only.Addr().AsSlice())
+		}
 		proto.AddRtAttr(nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, only.Port()))
 	}
 	filter := nl.NewRtAttr(ctaFilter|nested, nil)
@@ -160,14 +173,19 @@ func parseTuple(data []byte) (src, dst netip.AddrPort, isUDP bool, err error) {
 	if !slices.Equal(proto[nl.CTA_PROTO_NUM], []byte{syscall.IPPROTO_UDP}) {
 		return src, dst, false, nil
 	}
-	side := func(addr, port int) netip.AddrPort {
-		ip, ok := netip.AddrFromSlice(ip[addr])
+	side := func(v4, v6, port int) netip.AddrPort {
+		bytes := ip[v4]
+		if bytes == nil {
+			bytes = ip[v6]
+		}
+		ip, ok := netip.AddrFromSlice(bytes)
 		if !ok || len(proto[port]) != 2 {
 			err = errors.Join(err, fmt.Errorf("conntrack tuple %x lacks an address or a port", data))
 			return netip.AddrPort{}
 		}
 		return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(proto[port]))
 	}
-	src, dst = side(nl.CTA_IP_V4_SRC, nl.CTA_PROTO_SRC_PORT), side(nl.CTA_IP_V4_DST, nl.CTA_PROTO_DST_PORT)
+	src = side(nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC, nl.CTA_PROTO_SRC_PORT)
+	dst = side(nl.CTA_IP_V4_DST, nl.CTA_IP_V6_DST, nl.CTA_PROTO_DST_PORT)
 	return src, dst, err == nil, err
 }

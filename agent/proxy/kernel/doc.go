@@ -2,5 +2,6 @@
 //
 //   - UDP flows to an endpoint that is gone are forgotten, and no others: conntrack would keep them there as long as they go on.
 //   - The node itself reaches service addresses by a route to the pods' bridge, also without a default route.
+//   - Whether others have changed an nftables table is known at the cost of a message, by the generation that each transaction begins.
 //   - All of it happens in the network namespace of the calling thread.
 package kernel

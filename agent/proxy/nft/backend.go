@@ -17,7 +17,7 @@ import (
 type Config struct {
 	// Table is the name of the nftables table. Each cluster on a machine needs one of its own.
 	Table string
-	// PodNets are the networks of this node's own pods.
+	// PodNets are the networks of this node's own pods. A family is served of which there is one here and among ServiceNets.
 	PodNets []netip.Prefix
 	// ServiceNets are the networks of the cluster IPs. Clusters on one machine need different ones.
 	ServiceNets []netip.Prefix
@@ -37,12 +37,21 @@ func (c Config) validate() error {
 		return fmt.Errorf("nftables table %s: %d pod networks and %d service networks, want at least one each",
 			c.Table, len(c.PodNets), len(c.ServiceNets))
 	}
-	for _, net := range append(c.PodNets[:len(c.PodNets):len(c.PodNets)], c.ServiceNets...) {
-		if !net.Addr().Is4() {
-			return fmt.Errorf("nftables table %s: network %s isn't IPv4, the only family that is served so far", c.Table, net)
-		}
+	if len(c.families()) == 0 {
+		return fmt.Errorf("nftables table %s: the pod networks %v and the service networks %v have no address family in common", c.Table, c.PodNets, c.ServiceNets)
 	}
 	return nil
+}
+
+// families splits the configuration into one for each family that is served.
+func (c Config) families() []Config {
+	var all []Config
+	for _, f := range proxy.CommonFamilies(c.PodNets, c.ServiceNets) {
+		one := c
+		one.PodNets, one.ServiceNets = f[0], f[1]
+		all = append(all, one)
+	}
+	return all
 }
 
 // surroundings are the parts of the kernel beside nftables that the backend needs: kernel.Netlink.
@@ -50,39 +59,52 @@ type surroundings interface {
 	ForgetFlows(current map[proxy.Key][]netip.AddrPort) error
 	Route(nets []netip.Prefix, device string) error
 	Unroute(nets []netip.Prefix, device string) error
+	kernel.Tables
 }
 
-// Backend serves virtual servers by nftables. It implements proxy.Backend.
+// Backend serves the virtual servers of one address family by nftables, and ignores others. It implements proxy.Backend.
 type Backend struct {
 	cfg    Config
 	family family
 	nft    knftables.Interface
 	kernel surroundings
+	track  kernel.Tracker
 
 	// What the kernel holds, as of the last success.
 	placed map[proxy.Key]placement
 	chains map[string]bool
+	rules  int // of all chains
 }
 
 var _ proxy.Backend = (*Backend)(nil)
 
 // New checks that this machine can do it (see Check) and gives a backend that has touched nothing yet.
-func New(ctx context.Context, cfg Config) (*Backend, error) {
+func New(ctx context.Context, cfg Config) (proxy.Backend, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	if err := Check(ctx); err != nil {
 		return nil, err
 	}
-	nft, err := knftables.New(ipv4.nft, cfg.Table)
-	if err != nil {
-		return nil, unusable(err)
+	var all proxy.Families
+	for _, one := range cfg.families() {
+		family := familyOf(one.PodNets[0])
+		if err := checkForwarding(family); err != nil {
+			return nil, err
+		}
+		nft, err := knftables.New(family.nft, cfg.Table)
+		if err != nil {
+			return nil, unusable(err)
+		}
+		all = append(all, newBackend(one, nft, kernel.Netlink{}))
 	}
-	return newBackend(cfg, nft, kernel.Netlink{}), nil
+	return all, nil
 }
 
+// newBackend makes a backend for the family that the networks are of.
 func newBackend(cfg Config, nft knftables.Interface, around surroundings) *Backend {
-	return &Backend{cfg: cfg, family: ipv4, nft: nft, kernel: around}
+	family := familyOf(cfg.PodNets[0])
+	return &Backend{cfg: cfg, family: family, nft: nft, kernel: around, track: kernel.Tracker{Tables: around, Family: family.number, Table: cfg.Table}}
 }
 
 // Reconcile implements proxy.Backend.
@@ -109,13 +131,13 @@ func (b *Backend) Reconcile(ctx context.Context, state proxy.State) error {
 	}
 	tx := b.nft.NewTransaction()
 	b.rebuild(tx, found.objects)
-	if err := b.nft.Run(ctx, tx); err != nil {
+	if err := b.run(ctx, tx); err != nil {
 		// Perhaps the table is another version's, or somebody's with our name. One transaction replaces it.
 		tx = b.nft.NewTransaction()
 		tx.Add(&knftables.Table{})
 		tx.Delete(&knftables.Table{})
 		b.rebuild(tx, nil)
-		if again := b.nft.Run(ctx, tx); again != nil {
+		if again := b.run(ctx, tx); again != nil {
 			return fmt.Errorf("rebuilding nftables table %s %s: %w", b.family.nft, b.cfg.Table, errors.Join(err, again))
 		}
 	}
@@ -129,7 +151,7 @@ func (b *Backend) Reconcile(ctx context.Context, state proxy.State) error {
 func (b *Backend) Update(ctx context.Context, diff proxy.Diff) error {
 	u := b.plan(diff)
 	if u.tx.NumOperations() > 0 {
-		if err := b.nft.Run(ctx, u.tx); err != nil {
+		if err := b.run(ctx, u.tx); err != nil {
 			return fmt.Errorf("updating nftables table %s %s (%d operations): %w",
 				b.family.nft, b.cfg.Table, u.tx.NumOperations(), err)
 		}
@@ -141,6 +163,36 @@ func (b *Backend) Update(ctx context.Context, diff proxy.Diff) error {
 		}
 	}
 	return b.forget(u.flows)
+}
+
+func (b *Backend) run(ctx context.Context, tx *knftables.Transaction) error {
+	return b.track.Own(func() error { return b.nft.Run(ctx, tx) })
+}
+
+// Intact implements proxy.Backend.
+func (b *Backend) Intact(context.Context) (bool, error) {
+	if b.cfg.PodDevice != "" {
+		if err := b.kernel.Route(b.cfg.ServiceNets, b.cfg.PodDevice); err != nil {
+			return false, err
+		}
+	}
+	return b.track.Intact(b.contents)
+}
+
+// contents is how much the table should have. What clients stick to is the kernel's business.
+func (b *Backend) contents() kernel.Contents {
+	c := kernel.Contents{Rules: b.rules, Elements: map[string]int{external: 0}}
+	for _, m := range b.family.maps() {
+		if m.Name != affinity {
+			c.Elements[m.Name] = 0
+		}
+	}
+	for _, p := range b.placed {
+		for _, e := range p.elements() {
+			c.Elements[e.in]++
+		}
+	}
+	return c
 }
 
 // forget ends the UDP flows to endpoints that are gone.

@@ -21,5 +21,5 @@ func TestBehaviour(t *testing.T) {
 		})
 		require.NoError(t, err)
 		return backend
-	})
+	}, behaviour.NoStickingIPv6)
 }

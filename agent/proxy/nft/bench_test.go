@@ -19,7 +19,7 @@ import (
 )
 
 // realBackend gives a backend in a network namespace of its own. The goroutine stays on its thread.
-func realBackend(b *testing.B) *Backend {
+func realBackend(b *testing.B) proxy.Backend {
 	b.Helper()
 	runtime.LockOSThread()
 	ns, err := netns.New()

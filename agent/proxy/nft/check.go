@@ -3,16 +3,16 @@ package nft
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 
 	"sigs.k8s.io/knftables"
 )
 
-// Check says whether this machine can run the backend, or what it lacks and what would help: the nft program,
-// permission and a kernel for nftables, and forwarding between pods and the world.
+// Check says whether this machine can run the backend, or what it lacks and what would help: the nft program, permission and a kernel for
+// nftables. Whether the kernel forwards packets is looked at for each family that is to be served.
 func Check(ctx context.Context) error {
 	if _, err := exec.LookPath("nft"); err != nil {
 		return fmt.Errorf("the service proxy needs the program nft, which isn't on the PATH "+
@@ -34,14 +34,17 @@ func Check(ctx context.Context) error {
 	if err := any.Check(ctx, tx); err != nil {
 		return unusable(err)
 	}
-	const forward = "/proc/sys/net/ipv4/ip_forward"
-	on, err := os.ReadFile(forward)
+	return nil
+}
+
+// checkForwarding says whether the kernel forwards a family's packets.
+func checkForwarding(f family) error {
+	on, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(f.forward, ".", "/"))
 	if err != nil {
 		return fmt.Errorf("checking whether the kernel forwards packets: %w", err)
 	}
 	if !bytes.HasPrefix(on, []byte("1")) {
-		return errors.New("the kernel doesn't forward packets, so pods reach neither services nor the world " +
-			"(sysctl -w net.ipv4.ip_forward=1 turns it on)")
+		return fmt.Errorf("the kernel doesn't forward packets, so pods reach neither services nor the world (sysctl -w %s=1 turns it on)", f.forward)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 
 	"github.com/wakehq/wake/agent/proxy"
@@ -17,9 +18,21 @@ type family struct {
 	address string // the type of an address
 	header  string // the header's name in expressions
 	icmp    string // whose port-unreachable refuses what isn't TCP
+	forward string // the kernel's setting that it forwards packets
+	number  uint8  // the kernel's
 }
 
-var ipv4 = family{nft: knftables.IPv4Family, address: "ipv4_addr", header: "ip", icmp: "icmp"}
+var (
+	ipv4 = family{nft: knftables.IPv4Family, address: "ipv4_addr", header: "ip", icmp: "icmp", forward: "net.ipv4.ip_forward", number: unix.NFPROTO_IPV4}
+	ipv6 = family{nft: knftables.IPv6Family, address: "ipv6_addr", header: "ip6", icmp: "icmpv6", forward: "net.ipv6.conf.all.forwarding", number: unix.NFPROTO_IPV6}
+)
+
+func familyOf(net netip.Prefix) family {
+	if net.Addr().Is4() {
+		return ipv4
+	}
+	return ipv6
+}
 
 func (f family) serves(key proxy.Key) bool {
 	return key.Addr.Addr().Is4() == (f.nft == knftables.IPv4Family)
@@ -192,7 +205,7 @@ func (c chain) writeRules(tx *knftables.Transaction) {
 func (b *Backend) rebuild(tx *knftables.Transaction, existing objects) {
 	tx.Add(&knftables.Table{})
 	chains := b.fixed()
-	b.chains = map[string]bool{}
+	b.chains, b.rules = map[string]bool{}, 0
 	for _, p := range b.sorted() {
 		for _, c := range p.chains(b.family) {
 			if !b.chains[c.Name] {
@@ -222,6 +235,7 @@ func (b *Backend) rebuild(tx *knftables.Transaction, existing objects) {
 	existing.removeOthers(tx, wanted)
 	for _, c := range chains {
 		c.writeRules(tx)
+		b.rules += len(c.rules)
 	}
 	for _, p := range b.sorted() {
 		for _, e := range p.elements() {

@@ -121,7 +121,7 @@ func (b *Backend) unstickOnce(ctx context.Context) error {
 	if tx.NumOperations() == 0 {
 		return nil
 	}
-	return b.nft.Run(ctx, tx)
+	return b.run(ctx, tx)
 }
 
 // fields splits the parts of a key or value that are still joined.

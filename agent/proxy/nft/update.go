@@ -14,6 +14,7 @@ type update struct {
 	tx     *knftables.Transaction
 	placed map[proxy.Key]placement // a placement without a key: it is gone
 	chains map[string]bool
+	rules  int // of these
 	// flows are the UDP servers that lost endpoints or are new, with those that they have now.
 	flows map[proxy.Key][]netip.AddrPort
 	// unstick says that clients may stick to an endpoint that is gone.
@@ -63,6 +64,7 @@ func (b *Backend) plan(diff proxy.Diff) update {
 	for _, c := range chains {
 		c.write(u.tx)
 		c.writeRules(u.tx)
+		u.rules += len(c.rules)
 	}
 	for _, e := range gone {
 		u.tx.Delete(e.object())
@@ -85,6 +87,7 @@ func (b *Backend) commit(u update) {
 	for name := range u.chains {
 		b.chains[name] = true
 	}
+	b.rules += u.rules
 }
 
 // elementsOf are the elements of a placement; none if there was none.

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/wakehq/wake/agent/proxy"
+	"github.com/wakehq/wake/agent/proxy/kernel"
 	"github.com/wakehq/wake/agent/proxy/proxytest"
 )
 
@@ -43,6 +44,10 @@ func (n noKernel) ForgetFlows(current map[proxy.Key][]netip.AddrPort) error {
 }
 func (noKernel) Route([]netip.Prefix, string) error   { return nil }
 func (noKernel) Unroute([]netip.Prefix, string) error { return nil }
+func (noKernel) Generation() (uint32, error)          { return 0, nil }
+func (noKernel) Count(uint8, string, []string) (kernel.Contents, error) {
+	return kernel.Contents{}, errors.New("there is no kernel")
+}
 
 // recorder is a fake nft that keeps the text of each transaction.
 type recorder struct {
@@ -210,9 +215,9 @@ func TestFailedUpdateChangesNothing(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		`table name "a b"`:             func(c *Config) { c.Table = "a b" },
-		"0 pod networks":               func(c *Config) { c.PodNets = nil },
-		"network fd00::/64 isn't IPv4": func(c *Config) { c.ServiceNets = append(c.ServiceNets, netip.MustParsePrefix("fd00::/64")) },
+		`table name "a b"`:            func(c *Config) { c.Table = "a b" },
+		"0 pod networks":              func(c *Config) { c.PodNets = nil },
+		"no address family in common": func(c *Config) { c.ServiceNets = []netip.Prefix{netip.MustParsePrefix("fd00::/64")} },
 	} {
 		cfg := testConfig
 		change(&cfg)

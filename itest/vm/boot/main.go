@@ -25,7 +25,7 @@ import (
 var modules = []string{
 	"crc32c_generic", "veth", "bridge", "br_netfilter", "dummy",
 	"nf_conntrack", "nf_conntrack_netlink", "nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_numgen", "nft_reject_ipv4",
-	"nft_fib_ipv4",
+	"nft_fib_ipv4", "nft_fib_ipv6", "nft_reject_ipv6",
 	"ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc", "ip_vs_sh", "ip_vs_mh", "ip_vs_dh", "ip_vs_sed", "ip_vs_nq",
 }
 
