@@ -12,6 +12,7 @@ import (
 
 	"github.com/wakehq/wake/agent/network"
 	"github.com/wakehq/wake/agent/policy"
+	"github.com/wakehq/wake/agent/proxy"
 	"github.com/wakehq/wake/events/nodewire"
 )
 
@@ -59,7 +60,7 @@ func (a *Agent) enter(ctx context.Context, ranges []netip.Prefix) error {
 			a.serving.Wait()
 		}
 		serving, end := context.WithCancel(ctx)
-		proxy, dns, err := a.config.Services(serving, podNet(local))
+		services, dns, err := a.config.Services(serving, podNet(local))
 		if err != nil {
 			end()
 			return fmt.Errorf("serving services: %w", err)
@@ -67,7 +68,7 @@ func (a *Agent) enter(ctx context.Context, ranges []netip.Prefix) error {
 		a.endServices = end
 		a.serveNames(serving, dns)
 		a.mu.Lock()
-		a.proxy, a.dns, a.proxyChanges = proxy, dns, nil
+		a.proxy, a.dns, a.proxyChanges = services, dns, nil
 		a.mu.Unlock()
 	}
 	a.entered = ranges
@@ -168,9 +169,15 @@ func rangesIn(o nodewire.Object) []netip.Prefix {
 	return ranges
 }
 
-// applyNode takes over what a slice says of another node; a.mu is held.
-func (a *Agent) applyNode(o nodewire.Object) error {
+// applyNode takes over what a slice says of another node, and of this one where it is; a.mu is held.
+func (a *Agent) applyNode(o nodewire.Object, change *proxy.Change) error {
 	if o.Name == a.config.NodeName {
+		var own corev1.Node
+		if err := own.Unmarshal(o.Data); err != nil {
+			return err
+		}
+		zone := own.Labels[corev1.LabelTopologyZone]
+		change.Zone = &zone
 		return nil
 	}
 	if o.Deleted {

@@ -70,15 +70,13 @@ func addEndpoints(c *proxy.Change, o nodewire.Object, s *discoveryv1.EndpointSli
 // tellServices hands a change to those who make services reachable: to the DNS at once, so that it never waits for a proxy that fails,
 // and to serveProxy; a.mu is held.
 func (a *Agent) tellServices(change proxy.Change) {
-	if !change.Full && len(change.Services)+len(change.ServicesGone)+len(change.SlicesPut)+len(change.SlicesGone) == 0 {
-		return
-	}
-	if a.dns != nil {
+	about := change.Full || len(change.Services)+len(change.ServicesGone)+len(change.SlicesPut)+len(change.SlicesGone) > 0
+	if about && a.dns != nil {
 		if err := a.dns.Apply(change); err != nil {
 			a.log.Error("the DNS server couldn't apply a change", "error", err)
 		}
 	}
-	if a.proxy == nil {
+	if a.proxy == nil || !about && change.Zone == nil {
 		return
 	}
 	a.proxyChanges = append(a.proxyChanges, change)

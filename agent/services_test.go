@@ -52,3 +52,23 @@ func TestNamesFollowTheSlices(t *testing.T) {
 		require.Equal(t, step.want, addrs, "step %d: %v", i, err)
 	}
 }
+
+// TestTheProxyHearsOfTheZone has the node's own label reach the proxy, and nothing of other nodes.
+func TestTheProxyHearsOfTheZone(t *testing.T) {
+	a, err := newAgent(Config{NodeName: "one", Cluster: "c", Root: t.TempDir(), NodeIP: "192.0.2.1"}, nil)
+	require.NoError(t, err)
+	a.proxy = stuckProxy{}
+	node := func(name, zone string) nodewire.Object {
+		n := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelTopologyZone: zone}}}
+		data, err := n.Marshal()
+		require.NoError(t, err)
+		return nodewire.Object{Resource: nodewire.Nodes, Name: name, Data: data}
+	}
+	a.apply(t.Context(), nodewire.Slice{Node: "one", Revision: 1, Full: true, Objects: []nodewire.Object{node("two", "west"), node("one", "east")}})
+	a.apply(t.Context(), nodewire.Slice{Node: "one", Revision: 2, Objects: []nodewire.Object{node("two", "north")}})
+	a.apply(t.Context(), nodewire.Slice{Node: "one", Revision: 3, Objects: []nodewire.Object{node("one", "south")}})
+	require.Len(t, a.proxyChanges, 2)
+	require.Equal(t, "east", *a.proxyChanges[0].Zone)
+	require.Equal(t, proxy.Change{Zone: a.proxyChanges[1].Zone}, a.proxyChanges[1])
+	require.Equal(t, "south", *a.proxyChanges[1].Zone)
+}

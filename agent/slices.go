@@ -36,7 +36,7 @@ func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 			}
 		case nodewire.Nodes:
 			moved = true
-			err = a.applyNode(o)
+			err = a.applyNode(o, &change)
 		case nodewire.Policies, nodewire.PodPolicies, nodewire.PolicyPeers:
 			err = policies.Add(o)
 		default:

@@ -23,7 +23,7 @@ type forwarding struct {
 }
 
 func openForwarding(comment string) (*forwarding, error) {
-	f := &forwarding{rule: []string{"-m", "mark", "--mark", fmt.Sprintf("%#x/%#x", forwardMark, forwardMark), "-m", "comment", "--comment", comment, "-j", "ACCEPT"}}
+	f := &forwarding{rule: []string{"-m", "mark", "--mark", fmt.Sprintf("%#x/%#x", ForwardMark, ForwardMark), "-m", "comment", "--comment", comment, "-j", "ACCEPT"}}
 	for _, proto := range []iptables.Protocol{iptables.ProtocolIPv4, iptables.ProtocolIPv6} {
 		t, err := iptables.New(iptables.IPFamily(proto), iptables.Timeout(5))
 		if errors.Is(err, exec.ErrNotFound) {

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/knftables"
 )
 
-// forwardMark is the bit of a packet's mark that says that it is the pod network's to forward. It counts between two hooks only.
-const forwardMark = 0x2000
+// ForwardMark is the bit of a packet's mark that says that it is the pod network's to forward, or the service proxy's. It counts between two hooks only.
+const ForwardMark = 0x2000
 
 // ruling is all that the packet filter rules say.
 type ruling struct {
@@ -236,7 +236,7 @@ func base(name string, typ knftables.BaseChainType, hook knftables.BaseChainHook
 // chains are those of the table.
 func (r *ruling) chains() []chain {
 	const filter, nat = knftables.FilterType, knftables.NATType
-	mark := fmt.Sprintf("meta mark set meta mark or %#x", forwardMark)
+	mark := fmt.Sprintf("meta mark set meta mark or %#x", ForwardMark)
 	var forward, source, ports []string
 	for _, f := range families {
 		own, ranges, nodes := "@own"+f.suffix, "@ranges"+f.suffix, "@nodes"+f.suffix

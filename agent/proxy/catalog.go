@@ -15,6 +15,8 @@ type Change struct {
 	ServicesGone []types.NamespacedName
 	SlicesPut    []*discoveryv1.EndpointSlice
 	SlicesGone   []types.NamespacedName
+	// Zone is the node's own, if it is told; empty: it is in none.
+	Zone *string
 	// Full says that Services and SlicesPut are all there is: everything else is gone.
 	Full bool
 }

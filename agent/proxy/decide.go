@@ -48,6 +48,7 @@ type endpoint struct {
 	addr               netip.AddrPort
 	ready, terminating bool // terminating: still serving, but on its way out
 	local              bool
+	hints              *discoveryv1.EndpointHints
 }
 
 // decideClaims gives the virtual servers that a service asks for on a node, at most one per key.
@@ -63,23 +64,29 @@ func decideClaims(node Node, svc *corev1.Service, eps []*discoveryv1.EndpointSli
 	seen := map[Key]bool{}
 	for i := range svc.Spec.Ports {
 		port := &svc.Spec.Ports[i]
-		add := func(by rank, addr netip.Addr, number int32) {
+		add := func(by rank, addr netip.Addr, number int32, guard bool) {
 			c := decideClaim(node, svc, port, eps, by, netip.AddrPortFrom(addr, uint16(number)))
+			if guard {
+				c.server.Guarded, c.server.Sources = decideSources(svc, addr)
+			}
 			if !seen[c.server.Key] {
 				seen[c.server.Key] = true
 				claims = append(claims, c)
 			}
 		}
 		for _, addr := range clusterIPs {
-			add(byClusterIP, addr, port.Port)
+			add(byClusterIP, addr, port.Port, false)
 		}
-		for _, addr := range externalAddrs(svc) {
-			add(byExternalIP, addr, port.Port)
+		for _, addr := range parseAddrs(strings.Join(svc.Spec.ExternalIPs, ",")) {
+			add(byExternalIP, addr, port.Port, false)
+		}
+		for _, addr := range balancerAddrs(svc) {
+			add(byExternalIP, addr, port.Port, true)
 		}
 		if port.NodePort != 0 {
 			for _, addr := range node.Addrs {
 				if servesFamily(clusterIPs, addr) {
-					add(byNodePort, addr, port.NodePort)
+					add(byNodePort, addr, port.NodePort, false)
 				}
 			}
 		}
@@ -87,19 +94,40 @@ func decideClaims(node Node, svc *corev1.Service, eps []*discoveryv1.EndpointSli
 	return claims
 }
 
-// externalAddrs are the external IPs and those of a load balancer. The latter aren't served for a service with
-// source ranges: nothing here enforces those, so the node stays out of the way.
-func externalAddrs(svc *corev1.Service) []netip.Addr {
-	addrs := parseAddrs(strings.Join(svc.Spec.ExternalIPs, ","))
-	if len(svc.Spec.LoadBalancerSourceRanges) > 0 {
-		return addrs
-	}
+// balancerAddrs are the addresses of a load balancer that packets still have when they come here.
+func balancerAddrs(svc *corev1.Service) []netip.Addr {
+	var addrs []netip.Addr
 	for _, ingress := range svc.Status.LoadBalancer.Ingress {
 		if ingress.IPMode == nil || *ingress.IPMode == corev1.LoadBalancerIPModeVIP {
 			addrs = append(addrs, parseAddrs(ingress.IP)...)
 		}
 	}
 	return addrs
+}
+
+// decideSources says whether only some clients may use a load balancer's address, and which. What is said for one address family leaves nobody of the other.
+func decideSources(svc *corev1.Service, addr netip.Addr) (guarded bool, sources []netip.Prefix) {
+	if len(svc.Spec.LoadBalancerSourceRanges) == 0 {
+		return false, nil
+	}
+	for _, text := range svc.Spec.LoadBalancerSourceRanges {
+		if p, err := netip.ParsePrefix(strings.TrimSpace(text)); err == nil && p.Addr().Is4() == addr.Is4() {
+			sources = append(sources, p.Masked())
+		}
+	}
+	slices.SortFunc(sources, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	apart := sources[:0]
+	for _, p := range sources {
+		if last := len(apart) - 1; last < 0 || !apart[last].Overlaps(p) { // the wider comes first
+			apart = append(apart, p)
+		}
+	}
+	if len(apart) == 1 && apart[0].Bits() == 0 {
+		return false, nil
+	}
+	return true, apart
 }
 
 // servesFamily says whether one of the cluster IPs has the family of addr.
@@ -132,11 +160,11 @@ func decideClaim(node Node, svc *corev1.Service, port *corev1.ServicePort, eps [
 		Key:            Key{Addr: addr, Protocol: protocol},
 		Service:        types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name},
 		Port:           port.Name,
-		Endpoints:      decideEndpoints(all, local),
+		Endpoints:      decideEndpoints(node, all, local),
 		Affinity:       affinity(svc),
 		PreserveSource: external && local,
 	}
-	if local && len(server.Endpoints) == 0 && len(decideEndpoints(all, false)) > 0 {
+	if local && len(server.Endpoints) == 0 && len(decideEndpoints(node, all, false)) > 0 {
 		server.Unserved = Drop
 	}
 	return claim{server: server, rank: by, created: svc.CreationTimestamp.Time}
@@ -195,18 +223,23 @@ func readEndpoint(node Node, ep *discoveryv1.Endpoint, port uint16) (endpoint, b
 		ready:       ready,
 		terminating: value(ep.Conditions.Serving, ready) && value(ep.Conditions.Terminating, false),
 		local:       value(ep.NodeName, "") == node.Name,
+		hints:       ep.Hints,
 	}
 	return e, e.ready || e.terminating
 }
 
 // decideEndpoints chooses who gets new connections: the ready endpoints, else those that still serve while they
-// terminate (KEP-1669); only this node's where the policy is Local.
-func decideEndpoints(all []endpoint, local bool) []netip.AddrPort {
+// terminate (KEP-1669); only this node's where the policy is Local, and otherwise those that are meant for this node or its zone, if there are any.
+func decideEndpoints(node Node, all []endpoint, local bool) []netip.AddrPort {
+	meant := func(endpoint) bool { return true }
+	if !local {
+		meant = decideHints(node, all)
+	}
 	var ready, terminating []netip.AddrPort
 	for _, ep := range all {
 		switch {
 		case local && !ep.local:
-		case ep.ready:
+		case ep.ready && meant(ep):
 			ready = append(ready, ep.addr)
 		case ep.terminating:
 			terminating = append(terminating, ep.addr)
@@ -218,6 +251,33 @@ func decideEndpoints(all []endpoint, local bool) []netip.AddrPort {
 	}
 	slices.SortFunc(chosen, netip.AddrPort.Compare)
 	return slices.Compact(chosen)
+}
+
+// decideHints says which of the ready endpoints this node is to use: those with a hint for it, or else for its zone. As with kube-proxy, hints count when
+// every ready endpoint has one of that sort and one of them is meant.
+func decideHints(node Node, all []endpoint) func(endpoint) bool {
+	forNode := func(ep endpoint) bool {
+		return slices.ContainsFunc(ep.hints.ForNodes, func(n discoveryv1.ForNode) bool { return n.Name == node.Name })
+	}
+	forZone := func(ep endpoint) bool {
+		return slices.ContainsFunc(ep.hints.ForZones, func(z discoveryv1.ForZone) bool { return z.Name == node.Zone })
+	}
+	nodes, zones, anyNode, anyZone := true, node.Zone != "", false, false
+	for _, ep := range all {
+		if !ep.ready {
+			continue
+		}
+		hints := value(ep.hints, discoveryv1.EndpointHints{})
+		nodes, zones = nodes && len(hints.ForNodes) > 0, zones && len(hints.ForZones) > 0
+		anyNode, anyZone = anyNode || nodes && forNode(ep), anyZone || zones && forZone(ep)
+	}
+	switch {
+	case nodes && anyNode:
+		return forNode
+	case zones && anyZone:
+		return forZone
+	}
+	return func(endpoint) bool { return true }
 }
 
 // value is what p points at, or other for nil.

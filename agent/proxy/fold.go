@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -15,6 +16,8 @@ type Node struct {
 	Name string
 	// Addrs are the node's own addresses at which node ports answer. Loopback addresses don't work there.
 	Addrs []netip.Addr
+	// Zone is where the node is, for endpoints with hints; empty: nobody has said. A change may tell.
+	Zone string
 }
 
 // fold holds the objects that are known and the virtual servers that follow from them.
@@ -25,6 +28,9 @@ type fold struct {
 	keysOf  map[types.NamespacedName][]Key
 	claims  map[Key][]claim
 	servers map[Key]VirtualServer
+	// health are the answers of services with a health check port; healthChanged says that they have changed since it was reset.
+	health        map[types.NamespacedName]HealthCheck
+	healthChanged bool
 }
 
 func newFold(node Node) *fold {
@@ -34,6 +40,7 @@ func newFold(node Node) *fold {
 		keysOf:  map[types.NamespacedName][]Key{},
 		claims:  map[Key][]claim{},
 		servers: map[Key]VirtualServer{},
+		health:  map[types.NamespacedName]HealthCheck{},
 	}
 }
 
@@ -41,7 +48,14 @@ func newFold(node Node) *fold {
 // change names, not with those that exist.
 func (f *fold) apply(change Change) Diff {
 	dirty := map[Key]bool{}
-	for name := range f.known.Apply(change) {
+	touched := f.known.Apply(change)
+	if change.Zone != nil && *change.Zone != f.node.Zone {
+		f.node.Zone = *change.Zone
+		for name := range f.known.services { // a node moves to another zone seldom
+			touched[name] = true
+		}
+	}
+	for name := range touched {
 		f.reclaim(name, dirty)
 	}
 	return f.settle(dirty)
@@ -58,6 +72,7 @@ func (f *fold) reclaim(name types.NamespacedName, dirty map[Key]bool) {
 	}
 	delete(f.keysOf, name)
 	svc := f.known.Service(name)
+	f.recheck(name, svc)
 	if svc == nil {
 		return
 	}
@@ -111,6 +126,9 @@ func (s VirtualServer) String() string {
 	}
 	if s.Affinity > 0 {
 		words = append(words, "affinity="+s.Affinity.String())
+	}
+	if s.Guarded {
+		words = append(words, fmt.Sprintf("only-from=%v", s.Sources))
 	}
 	if s.PreserveSource {
 		words = append(words, "preserve-source")

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -21,6 +24,28 @@ type Proxy struct {
 	fold   *fold
 	known  bool // a full change has arrived
 	synced bool // the backend has what the fold has
+	health HealthReporter
+}
+
+// HealthReporter answers health checks. Report must not wait for anything.
+type HealthReporter interface {
+	Report(checks []HealthCheck, healthy bool) // these and no others; healthy: the proxy serves what it is to serve
+}
+
+// ReportHealth has a reporter told of health checks from now on.
+func (p *Proxy) ReportHealth(to HealthReporter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.health = to
+}
+
+// report tells the reporter if there is news; p.mu is held.
+func (p *Proxy) report(before bool) {
+	if p.health == nil || !p.fold.healthChanged && before == p.synced {
+		return
+	}
+	p.fold.healthChanged = false
+	p.health.Report(slices.SortedFunc(maps.Values(p.fold.health), func(a, b HealthCheck) int { return strings.Compare(a.Service.String(), b.Service.String()) }), p.synced)
 }
 
 // New makes a proxy for a node. It touches nothing until the first full change.
@@ -38,6 +63,7 @@ func (p *Proxy) Apply(ctx context.Context, change Change) error {
 	}
 	p.known = true
 	diff := p.fold.apply(change)
+	defer p.report(p.synced)
 	if !p.synced {
 		return p.reconcile(ctx)
 	}
@@ -93,6 +119,7 @@ func (p *Proxy) Repair(ctx context.Context) error {
 	if !p.known {
 		return nil
 	}
+	defer p.report(p.synced)
 	if p.synced {
 		intact, err := p.backend.Intact(ctx)
 		if err != nil {

@@ -119,10 +119,12 @@ func documents(t *testing.T, path string) [][]byte {
 func readChange(t *testing.T, doc []byte) (change proxy.Change, title string) {
 	t.Helper()
 	var head struct {
-		Kind, Title, Gone string
+		Kind, Title, Gone, Zone string
 	}
 	require.NoError(t, yaml.Unmarshal(doc, &head))
 	switch {
+	case head.Zone != "":
+		change.Zone = &head.Zone
 	case head.Gone != "":
 		kind, name, _ := strings.Cut(head.Gone, "/")
 		names := []types.NamespacedName{{Namespace: "default", Name: name}}

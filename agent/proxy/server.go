@@ -50,6 +50,10 @@ type VirtualServer struct {
 	Affinity time.Duration
 	// PreserveSource demands that endpoints see the client's address (external traffic policy Local).
 	PreserveSource bool
+	// Guarded says that only clients in Sources may use the server, nobody if there are none. Others aren't answered.
+	Guarded bool
+	// Sources are sorted, none within another, and of the address family of the key.
+	Sources []netip.Prefix
 	// Unserved counts when Endpoints is empty.
 	Unserved Unserved
 }
@@ -58,7 +62,7 @@ type VirtualServer struct {
 func (s VirtualServer) Equal(other VirtualServer) bool {
 	return s.Key == other.Key && s.Service == other.Service && s.Port == other.Port && s.Affinity == other.Affinity &&
 		s.PreserveSource == other.PreserveSource && s.Unserved == other.Unserved &&
-		slices.Equal(s.Endpoints, other.Endpoints)
+		s.Guarded == other.Guarded && slices.Equal(s.Sources, other.Sources) && slices.Equal(s.Endpoints, other.Endpoints)
 }
 
 // State is everything that a node serves. Whoever gets one must not change it or keep its map.

@@ -14,6 +14,7 @@ import (
 	"github.com/wakehq/wake/agent/network"
 	"github.com/wakehq/wake/agent/policy"
 	"github.com/wakehq/wake/agent/proxy"
+	"github.com/wakehq/wake/agent/proxy/healthcheck"
 )
 
 // proxyTable is the nftables table of a cluster's service proxy.
@@ -59,6 +60,7 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 			return nil, nil, err
 		}
 		served := proxy.New(backend, proxy.Node{Name: config.NodeName, Addrs: own}, log)
+		served.ReportHealth(healthcheck.New(ctx, log))
 		go served.Keep(ctx)
 		return served, names, nil
 	}

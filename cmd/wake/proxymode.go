@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/wakehq/wake/agent"
+	"github.com/wakehq/wake/agent/network"
 	"github.com/wakehq/wake/agent/proxy"
 	"github.com/wakehq/wake/agent/proxy/ipvs"
 	"github.com/wakehq/wake/agent/proxy/nft"
@@ -63,7 +64,7 @@ func (o *proxyOptions) open(ctx context.Context, id identity, net agent.PodNet, 
 	if err != nil {
 		return nil, fmt.Errorf("the cluster's service addresses %q: %w", id.ServiceCIDR, err)
 	}
-	byIPVS := ipvs.Config{Table: proxyTable(id.ID), PodNets: net.Nets, ServiceNets: services, PodDevice: net.Device, Scheduler: o.scheduler}
+	byIPVS := ipvs.Config{Table: proxyTable(id.ID), PodNets: net.Nets, ServiceNets: services, PodDevice: net.Device, Scheduler: o.scheduler, ForwardMark: network.ForwardMark}
 	wanted, err := o.choose(ctx, log)
 	if err != nil {
 		return nil, fmt.Errorf("--proxy-mode %s: %w", o.mode, err)
@@ -74,5 +75,5 @@ func (o *proxyOptions) open(ctx context.Context, id identity, net agent.PodNet, 
 	if err := ipvs.RemoveLeft(ctx, byIPVS); err != nil {
 		return nil, err
 	}
-	return nft.New(ctx, nft.Config{Table: proxyTable(id.ID), PodNets: net.Nets, ServiceNets: services, PodDevice: net.Device})
+	return nft.New(ctx, nft.Config{Table: proxyTable(id.ID), PodNets: net.Nets, ServiceNets: services, PodDevice: net.Device, ForwardMark: network.ForwardMark})
 }

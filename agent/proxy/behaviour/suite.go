@@ -60,6 +60,8 @@ func Run(t *testing.T, newBackend Factory, lacks ...Lack) {
 		{"only other nodes serve: dropped", droppedForLocal},
 		{"reached from outside", reachedFromOutside},
 		{"the source is preserved with policy Local", sourcePreserved},
+		{"only some may use a load balancer", sourceRanges},
+		{"a filter of forwarded packets lets through", passesFilter},
 		{"large answers pass a narrow link", largeAnswersPass},
 		{"open connections survive changes", openConnectionsSurvive},
 		{"no connection fails while endpoints change", noneFails},
@@ -110,7 +112,7 @@ func (b *bench) start(t testing.TB, cluster, serviceNet string) proxy.Backend {
 	t.Helper()
 	return b.newBackend(t, Node{
 		Cluster: cluster, PodNet: netip.MustParsePrefix(b.at(podNet)),
-		ServiceNet: netip.MustParsePrefix(b.at(serviceNet)), PodDevice: bridge,
+		ServiceNet: netip.MustParsePrefix(b.at(serviceNet)), PodDevice: bridge, ForwardMark: forwardMark,
 	})
 }
 
@@ -288,6 +290,65 @@ func sourcePreserved(t *testing.T, b *bench) {
 	got, err := b.askUDP(t, b.client, nodeIP+":30053")
 	require.NoError(t, err)
 	require.Equal(t, answer{"pod-1", clientIP}, got)
+}
+
+func sourceRanges(t *testing.T, b *bench) {
+	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyCluster))
+	web.Spec.Type = corev1.ServiceTypeLoadBalancer
+	web.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: balancerIP}}
+	silent := func(from netns.NsHandle, addr string) {
+		t.Helper()
+		var err error
+		b.in(t, from, func() { _, err = net.DialTimeout("tcp", b.at(addr), patience/10) })
+		var timeout net.Error
+		require.True(t, errors.As(err, &timeout) && timeout.Timeout(), "want no answer at all, got %v", err)
+	}
+	for _, ranges := range []struct {
+		may         []string
+		client, pod bool
+	}{
+		{[]string{"192.0.2.0/24", "203.0.113.0/24"}, true, false},
+		{[]string{"10.88.0.0/25"}, false, true},
+		{[]string{"0.0.0.0/0", "192.0.2.0/24"}, true, true},
+		{nil, true, true},
+		{[]string{clientIP + "/32", podNet}, true, true},
+		{[]string{"203.0.113.0/24"}, false, false},
+	} {
+		web = web.DeepCopy()
+		web.Spec.LoadBalancerSourceRanges = ranges.may
+		b.serve(t, []*corev1.Service{web}, backedBy("web", 0, 1))
+		for from, may := range map[netns.NsHandle]bool{b.client: ranges.client, b.pods[2].ns: ranges.pod} {
+			if may {
+				b.everybody(t, from, balancerIP+":80", "pod-0", "pod-1")
+			} else {
+				silent(from, balancerIP+":80")
+			}
+			b.everybody(t, from, nodeIP+":30080", "pod-0", "pod-1") // says nothing of other addresses
+		}
+	}
+	require.NoError(t, b.proxy.Repair(t.Context()))
+}
+
+// As Docker has it, nothing is forwarded that hasn't been let through. The endpoint is no pod: a database somewhere, or a pod on another node's own network.
+func passesFilter(t *testing.T, b *bench) {
+	outsider := &pod{name: "outsider", ip: b.at(clientIP)}
+	b.in(t, b.client, func() { outsider.listen(t) })
+	filter := fmt.Sprintf("table inet docker { chain forward { type filter hook forward priority filter; policy drop; meta mark & 0x%x != 0 accept; }; }", forwardMark)
+	load := exec.CommandContext(t.Context(), "nft", "-f", "-")
+	load.Stdin = strings.NewReader(filter)
+	out, err := load.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	web := service("web", "10.96.0.1", exposed(corev1.ServiceExternalTrafficPolicyCluster))
+	slice := backedBy("web", 0)
+	slice.Endpoints[0].Addresses, slice.Endpoints[0].NodeName = []string{clientIP}, nil
+	b.serve(t, []*corev1.Service{web}, slice)
+	require.Equal(t, answer{"outsider", nodeIP}, b.ask(t, b.client, nodeIP+":30080"))
+	require.Equal(t, answer{"outsider", nodeIP}, b.ask(t, b.client, publicIP+":80"))
+	got, err := b.askUDP(t, b.client, nodeIP+":30053")
+	require.NoError(t, err)
+	require.Equal(t, "outsider", got.pod)
+	b.in(t, b.client, func() { _, err = net.DialTimeout("tcp", net.JoinHostPort(b.pods[0].ip, "8080"), patience/10) })
+	require.Error(t, err, "the filter doesn't filter")
 }
 
 // A router outside says "too big" to the service's address, and the pod behind it has to hear that.

@@ -22,6 +22,8 @@ type Node struct {
 	ServiceNet netip.Prefix
 	// PodDevice is the pods' bridge.
 	PodDevice string
+	// ForwardMark marks what a filter on the node lets pass.
+	ForwardMark uint32
 }
 
 // The addresses of the world.
@@ -34,10 +36,12 @@ const (
 	// The namespace behind the client, if a test has one.
 	farIP, farGateway = "203.0.113.2", "203.0.113.1"
 	publicIP          = "198.51.100.7" // an external IP
+	balancerIP        = "198.51.100.8"
 	podNet            = "10.88.0.0/24"
 	podCount          = 3
 	tcpPort           = 8080
 	udpPort           = 5353
+	forwardMark       = 0x2000
 	pathToNet         = "/proc/sys/net/"
 	narrowest         = 1280 // bytes of the largest packet that each IPv6 link carries
 )

@@ -212,7 +212,10 @@ func (b *Backend) Intact(context.Context) (bool, error) {
 
 // contents is how much the table should have.
 func (b *Backend) contents() kernel.Contents {
-	c := kernel.Contents{Elements: map[string]int{virtual: 0, external: 0, unserved: 0}}
+	c := kernel.Contents{Elements: map[string]int{unserved: 0}}
+	for _, s := range b.cfg.sets() {
+		c.Elements[s.Name] = 0
+	}
 	for _, chain := range b.cfg.chains() {
 		c.Rules += len(chain.rules)
 	}

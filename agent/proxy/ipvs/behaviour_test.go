@@ -27,6 +27,7 @@ func configFor(node behaviour.Node, scheduler string) ipvs.Config {
 		PodNets:     []netip.Prefix{node.PodNet},
 		ServiceNets: []netip.Prefix{node.ServiceNet},
 		PodDevice:   node.PodDevice,
+		ForwardMark: node.ForwardMark,
 		Scheduler:   scheduler,
 	}
 }

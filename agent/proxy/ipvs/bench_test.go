@@ -43,7 +43,7 @@ var both = []struct {
 	}},
 	{"nft", func(t testing.TB, node behaviour.Node) proxy.Backend {
 		backend, err := nft.New(t.Context(), nft.Config{
-			Table: "wake-" + node.Cluster, PodNets: []netip.Prefix{node.PodNet}, ServiceNets: []netip.Prefix{node.ServiceNet}, PodDevice: node.PodDevice,
+			Table: "wake-" + node.Cluster, PodNets: []netip.Prefix{node.PodNet}, ServiceNets: []netip.Prefix{node.ServiceNet}, PodDevice: node.PodDevice, ForwardMark: node.ForwardMark,
 		})
 		require.NoError(t, err)
 		return backend

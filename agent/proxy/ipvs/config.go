@@ -26,6 +26,8 @@ type Config struct {
 	Scheduler string
 	// Mark is one bit that packets carry from prerouting to input. The default is 0x08000000. Clusters may share it.
 	Mark uint32
+	// ForwardMark, if set, is a bit that marks packets between a client and an endpoint that are both elsewhere, so that others' filters let them pass.
+	ForwardMark uint32
 }
 
 // defaultMark isn't among the bits that widespread network plugins use.

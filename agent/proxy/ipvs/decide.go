@@ -174,6 +174,12 @@ type element struct{ in, key, value string }
 func decideElements(key proxy.Key, held service, server *proxy.VirtualServer) []element {
 	var all []element
 	name := elementKey(key)
+	if server != nil && server.Guarded {
+		all = append(all, element{in: guarded, key: name})
+		for _, source := range server.Sources {
+			all = append(all, element{in: admitted, key: source.String() + " . " + name})
+		}
+	}
 	if !held.none() {
 		all = append(all, element{in: virtual, key: name})
 		if server != nil && !server.PreserveSource {

@@ -6,6 +6,8 @@
 //	virtual   address . protocol . port; what IPVS serves for this cluster. Also says what is ours after a restart
 //	external  address . protocol . port; clients are hidden behind the node's address
 //	unserved  address . protocol . port : goto refuse or drop
+//	guarded   address . protocol . port; only clients in admitted may come
+//	admitted  network . address . protocol . port
 //
 // No device holds the service addresses. Packets to a member of virtual get a mark that leads them to the node itself, where IPVS takes
 // them; so nothing else of the node answers there, nor to ARP, and a port that no service has is refused. The node's own packets to the

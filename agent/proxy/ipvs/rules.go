@@ -17,6 +17,8 @@ const (
 	virtual  = "virtual"
 	external = "external"
 	unserved = "unserved"
+	guarded  = "guarded"
+	admitted = "admitted"
 )
 
 // transports are the protocols that services can have. Some expressions exist for one of them at a time only.
@@ -51,17 +53,18 @@ func base(name string, typ knftables.BaseChainType, hook knftables.BaseChainHook
 func (c Config) chains() []chain {
 	const filter, nat = knftables.FilterType, knftables.NATType
 	f, keyExpr := c.family(), c.family().keyExpr()
+	guard := fmt.Sprintf("ct state new %s @%s %s saddr . %s != @%s drop", keyExpr, guarded, f.header, keyExpr, admitted)
 	check := "ct state new " + keyExpr + " vmap @" + unserved
 	unassigned := fmt.Sprintf("ct state new %s daddr { %s } goto refuse", f.header, list(c.ServiceNets))
 	if f == ipv4 { // what the node itself answers at a service address is served by nobody else. With IPv6 the rule that leads its packets makes all of them look so
 		unassigned = fmt.Sprintf("ct state new %s daddr { %s } fib daddr type != local goto refuse", f.header, list(c.ServiceNets))
 	}
 	lead := fmt.Sprintf("meta mark set meta mark | 0x%08x accept", c.Mark)
-	return []chain{
+	chains := []chain{
 		{knftables.Chain{Name: "refuse"}, []string{"meta l4proto tcp reject with tcp reset", "reject with " + f.icmp + " type port-unreachable"}},
 		{knftables.Chain{Name: "translated"}, c.translated()},
-		base("unserved-prerouting", filter, knftables.PreroutingHook, "dstnat-10", check),
-		base("unserved-output", filter, knftables.OutputHook, "dstnat-10", check),
+		base("unserved-prerouting", filter, knftables.PreroutingHook, "dstnat-10", guard, check),
+		base("unserved-output", filter, knftables.OutputHook, "dstnat-10", guard, check),
 		// After translations by others, so that packets that belong to those go their way.
 		base("lead", filter, knftables.PreroutingHook, "dstnat+10",
 			keyExpr+" @"+virtual+" "+lead,
@@ -74,6 +77,21 @@ func (c Config) chains() []chain {
 		base("arrived", filter, knftables.InputHook, "mangle",
 			fmt.Sprintf("meta mark & 0x%08x != 0 meta mark set meta mark & 0x%08x", c.Mark, ^c.Mark)),
 		base("source", nat, knftables.PostroutingHook, "srcnat", f.original(" @"+virtual+" goto translated")...),
+	}
+	if c.ForwardMark != 0 { // answers of endpoints elsewhere to clients elsewhere
+		rules := append([]string{fmt.Sprintf("meta mark & 0x%x != 0 return", c.ForwardMark)},
+			f.original(fmt.Sprintf(" @%s meta mark set meta mark | 0x%x", external, c.ForwardMark))...)
+		chains = append(chains, base("forward", filter, knftables.ForwardHook, "mangle+1", rules...))
+	}
+	return chains
+}
+
+// sets are the containers without values.
+func (c Config) sets() []*knftables.Set {
+	key := c.family().keyType()
+	return []*knftables.Set{
+		{Name: virtual, Type: key}, {Name: external, Type: key}, {Name: guarded, Type: key},
+		{Name: admitted, Type: c.family().address + " . " + key, Flags: []knftables.SetFlag{knftables.IntervalFlag}},
 	}
 }
 
@@ -109,7 +127,7 @@ type objects map[string][]string
 // rebuild fills the transaction with the whole table. Objects that are there are reused or removed.
 func (c Config) rebuild(tx *knftables.Transaction, existing objects, elements []element) {
 	tx.Add(&knftables.Table{})
-	wanted := map[string]bool{"map " + unserved: true, "set " + virtual: true, "set " + external: true}
+	wanted := map[string]bool{"map " + unserved: true}
 	chains := c.chains()
 	for _, c := range chains {
 		tx.Add(&c.Chain)
@@ -121,10 +139,10 @@ func (c Config) rebuild(tx *knftables.Transaction, existing objects, elements []
 	verdicts := &knftables.Map{Name: unserved, Type: c.family().keyType() + " : verdict"}
 	tx.Add(verdicts)
 	tx.Flush(verdicts)
-	for _, name := range []string{virtual, external} {
-		set := &knftables.Set{Name: name, Type: c.family().keyType()}
+	for _, set := range c.sets() {
 		tx.Add(set)
 		tx.Flush(set)
+		wanted["set "+set.Name] = true
 	}
 	existing.removeOthers(tx, wanted)
 	for _, c := range chains {

@@ -24,6 +24,8 @@ type Config struct {
 	// PodDevice, if set, is the bridge of the pods. Reconcile then routes ServiceNets there, so that the node itself
 	// reaches cluster IPs without a default route, too.
 	PodDevice string
+	// ForwardMark, if set, is a bit that marks packets between a client and an endpoint that are both elsewhere, so that others' filters let them pass.
+	ForwardMark uint32
 }
 
 // nameable is what nft takes as a table name without quotes.
@@ -181,7 +183,10 @@ func (b *Backend) Intact(context.Context) (bool, error) {
 
 // contents is how much the table should have. What clients stick to is the kernel's business.
 func (b *Backend) contents() kernel.Contents {
-	c := kernel.Contents{Rules: b.rules, Elements: map[string]int{external: 0}}
+	c := kernel.Contents{Rules: b.rules, Elements: map[string]int{}}
+	for _, s := range b.family.sets() {
+		c.Elements[s.Name] = 0
+	}
 	for _, m := range b.family.maps() {
 		if m.Name != affinity {
 			c.Elements[m.Name] = 0

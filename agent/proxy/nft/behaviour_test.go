@@ -18,6 +18,7 @@ func TestBehaviour(t *testing.T) {
 			PodNets:     []netip.Prefix{node.PodNet},
 			ServiceNets: []netip.Prefix{node.ServiceNet},
 			PodDevice:   node.PodDevice,
+			ForwardMark: node.ForwardMark,
 		})
 		require.NoError(t, err)
 		return backend

@@ -97,7 +97,7 @@ func BenchmarkReconcile(b *testing.B) {
 func BenchmarkPath(b *testing.B) {
 	behaviour.Measure(b, func(t testing.TB, node behaviour.Node) proxy.Backend {
 		backend, err := New(t.Context(), Config{
-			Table: "wake-" + node.Cluster, PodNets: []netip.Prefix{node.PodNet}, ServiceNets: []netip.Prefix{node.ServiceNet}, PodDevice: node.PodDevice,
+			Table: "wake-" + node.Cluster, PodNets: []netip.Prefix{node.PodNet}, ServiceNets: []netip.Prefix{node.ServiceNet}, PodDevice: node.PodDevice, ForwardMark: node.ForwardMark,
 		})
 		require.NoError(t, err)
 		return backend

@@ -7,6 +7,8 @@
 //	endpoints-tcp  address . port . index : endpoint, index 0 to n-1; likewise -udp, -sctp
 //	unserved       address . protocol . port : goto refuse or drop
 //	external       address . protocol . port; clients are hidden behind the node's address
+//	guarded        address . protocol . port; only clients in admitted may come
+//	admitted       network . address . protocol . port
 //	learn          address . protocol . port : jump learn-<tcp>-<seconds>, where clients stick to endpoints
 //	affinity       client . address . protocol . port : endpoint; the kernel adds these and lets them time out
 //

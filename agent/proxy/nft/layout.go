@@ -44,6 +44,8 @@ const (
 	endpoints = "endpoints"
 	unserved  = "unserved"
 	external  = "external"
+	guarded   = "guarded"
+	admitted  = "admitted"
 	learn     = "learn"
 	affinity  = "affinity"
 )
@@ -59,7 +61,7 @@ func (f family) original() string {
 	return "ct original " + f.header + " daddr . meta l4proto . ct original proto-dst"
 }
 
-// maps are the containers with values, all but external.
+// maps are the containers with values.
 func (f family) maps() []*knftables.Map {
 	keyType := f.address + " . inet_proto . inet_service"
 	target := f.address + " . inet_service"
@@ -83,8 +85,13 @@ func (f family) maps() []*knftables.Map {
 	return all
 }
 
-func (f family) set() *knftables.Set {
-	return &knftables.Set{Name: external, Type: f.address + " . inet_proto . inet_service"}
+// sets are the containers without.
+func (f family) sets() []*knftables.Set {
+	key := f.address + " . inet_proto . inet_service"
+	return []*knftables.Set{
+		{Name: external, Type: key}, {Name: guarded, Type: key},
+		{Name: admitted, Type: f.address + " . " + key, Flags: []knftables.SetFlag{knftables.IntervalFlag}},
+	}
 }
 
 // chain is a chain with all of its rules.
@@ -111,22 +118,36 @@ func shared(name string, rules ...string) chain {
 // node's own at output.
 func (b *Backend) fixed() []chain {
 	f := b.family
+	guard := fmt.Sprintf("ct state new %s @%s %s saddr . %s != @%s drop", f.key(), guarded, f.header, f.key(), admitted)
 	check := "ct state new " + f.key() + " vmap @" + unserved
 	serve := f.key() + " vmap @" + servers
 	// What the node itself answers at a service address (its DNS, say) is served by nobody else.
 	unassigned := fmt.Sprintf("ct state new %s daddr { %s } fib daddr type != local goto refuse", f.header, list(b.cfg.ServiceNets))
 	const filter, nat = knftables.FilterType, knftables.NATType
-	return []chain{
+	chains := []chain{
 		shared("refuse", "meta l4proto tcp reject with tcp reset", "reject with "+f.icmp+" type port-unreachable"),
 		shared("translated", b.translated()...),
-		base("unserved-prerouting", filter, knftables.PreroutingHook, "dstnat-10", check),
-		base("unserved-output", filter, knftables.OutputHook, "dstnat-10", check),
+		base("unserved-prerouting", filter, knftables.PreroutingHook, "dstnat-10", guard, check),
+		base("unserved-output", filter, knftables.OutputHook, "dstnat-10", guard, check),
 		base("serve-prerouting", nat, knftables.PreroutingHook, "dstnat", serve),
 		base("serve-output", nat, knftables.OutputHook, "dstnat", serve),
 		base("unassigned-prerouting", filter, knftables.PreroutingHook, "dstnat+10", unassigned),
 		base("unassigned-output", filter, knftables.OutputHook, "dstnat+10", unassigned),
 		base("source", nat, knftables.PostroutingHook, "srcnat", "ct status dnat goto translated"),
 	}
+	if b.cfg.ForwardMark != 0 {
+		chains = append(chains, base("forward", filter, knftables.ForwardHook, "mangle+1", b.forward()...))
+	}
+	return chains
+}
+
+// forward are the rules that mark what is to pass others' filters between a client outside and an endpoint outside, both of which only the node brings together.
+func (b *Backend) forward() []string {
+	rules := []string{fmt.Sprintf("meta mark & 0x%x != 0 return", b.cfg.ForwardMark)} // it is marked already, as pods' packets are
+	for _, t := range transports {
+		rules = append(rules, fmt.Sprintf("ct status dnat meta l4proto %s %s @%s meta mark set meta mark | 0x%x", t, b.family.original(), external, b.cfg.ForwardMark))
+	}
+	return rules
 }
 
 // translated are the rules for connections whose destination was translated, perhaps by others: they learn who
@@ -229,9 +250,11 @@ func (b *Backend) rebuild(tx *knftables.Transaction, existing objects) {
 		}
 		wanted.add("map", m.Name)
 	}
-	tx.Add(b.family.set())
-	tx.Flush(b.family.set())
-	wanted.add("set", external)
+	for _, set := range b.family.sets() {
+		tx.Add(set)
+		tx.Flush(set)
+		wanted.add("set", set.Name)
+	}
 	existing.removeOthers(tx, wanted)
 	for _, c := range chains {
 		c.writeRules(tx)

@@ -18,13 +18,15 @@ type placement struct {
 	slots          []netip.AddrPort
 	stickFor       int // seconds
 	preserveSource bool
+	guarded        bool
+	sources        []netip.Prefix
 	unserved       proxy.Unserved
 }
 
 // place gives the placement of a server that moves the fewest endpoints of the one before. IPv6 clients don't stick: nft 1.0.6, which is the one of Debian 12,
 // aborts on rules that learn keys of more than 16 bytes.
 func place(before placement, server proxy.VirtualServer) placement {
-	p := placement{key: server.Key, preserveSource: server.PreserveSource, unserved: server.Unserved}
+	p := placement{key: server.Key, preserveSource: server.PreserveSource, guarded: server.Guarded, sources: server.Sources, unserved: server.Unserved}
 	if server.Addr.Addr().Is4() {
 		p.stickFor = int(server.Affinity.Seconds())
 	}
@@ -74,16 +76,22 @@ type element struct{ in, key, value string }
 // elements are all elements of a placement. Each key occurs once per container.
 func (p placement) elements() []element {
 	key := elementKey(p.key)
-	if len(p.slots) == 0 {
+	n, t := len(p.slots), p.transport()
+	all := make([]element, 0, n+4+len(p.sources))
+	if p.guarded {
+		all = append(all, element{guarded, key, ""})
+		for _, source := range p.sources {
+			all = append(all, element{admitted, source.String() + " . " + key, ""})
+		}
+	}
+	if n == 0 {
 		verdict := "goto refuse"
 		if p.unserved == proxy.Drop {
 			verdict = "drop"
 		}
-		return []element{{unserved, key, verdict}}
+		return append(all, element{unserved, key, verdict})
 	}
-	n, t := len(p.slots), p.transport()
 	to := pickChain(t, n)
-	all := make([]element, 0, n+3)
 	if p.stickFor > 0 {
 		to = stickyChain(t, n)
 		all = append(all, element{learn, key, "jump " + learnChain(t, p.stickFor)})
