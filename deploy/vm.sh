@@ -19,7 +19,12 @@ fi
 if [ ! -e "$cache/complete" ]; then
 	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
 		fail "need apt-get and dpkg-deb to fetch a kernel; or put vmlinuz, modules/ and a static busybox into $cache and touch $cache/complete"
-	kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ {print $2; exit}')
+	latest() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image-/ {print $2; exit}'; }
+	kernel=$(latest)
+	if [ -z "$kernel" ] && [ "$(id -u)" = 0 ]; then
+		apt-get update >/dev/null
+		kernel=$(latest)
+	fi
 	[ -n "$kernel" ] || fail "the package lists have no linux-image-cloud-amd64: apt-get update"
 	mkdir -p "$cache"
 	work=$(mktemp -d "$cache/fetch.XXXXXX")
