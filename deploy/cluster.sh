@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A cluster of several machines on this one, in containers (deploy/docker-compose.yml): up, down, status, load IMAGE…
+# A cluster of several machines on this one, in containers (deploy/docker-compose.yml): up, down, status, load IMAGE…, test [FLAGS of go test…]
 # Running up again changes nothing, or brings in what was built anew. No registry is needed.
 #   WAKE_CLUSTER_DIR   keys and kubeconfig (default: /var/lib/wake-cluster)
 #   WAKE_CLUSTER_NET   the machines' network, without the last number (default: 172.30.77)
@@ -97,7 +97,8 @@ identity() {
 	say "Making the cluster's identity and keys in $WAKE_CLUSTER_DIR"
 	local brokers=() n
 	for n in 1 2 3; do brokers+=(--broker "b$n=$WAKE_CLUSTER_NET.1$n"); done
-	quietly bin/wake --data-dir "$WAKE_CLUSTER_DIR" init "${brokers[@]}" --api "https://$WAKE_CLUSTER_NET.21:6443" --api "https://$WAKE_CLUSTER_NET.22:6443" \
+	# The ranges are others than those of "wake up", which may run beside: bridged packets of these machines pass this one's rules.
+	quietly bin/wake --data-dir "$WAKE_CLUSTER_DIR" init --cluster-cidr 10.144.0.0/16 --service-cidr 10.112.0.0/16 "${brokers[@]}" --api "https://$WAKE_CLUSTER_NET.21:6443" --api "https://$WAKE_CLUSTER_NET.22:6443" \
 		--archive-dir /archive --trust-dir /trust
 	# People come in by the front; the contexts wake-1 and wake-2 are the gateways themselves.
 	kubectl config set-cluster wake-1 --server "https://$WAKE_CLUSTER_NET.21:6443" --embed-certs --certificate-authority "$WAKE_CLUSTER_DIR/pki/ca.crt" >/dev/null
@@ -196,8 +197,21 @@ down() {
 	note "images and $cache stay: docker image rm wake.dev/node:dev wake.dev/node-base:dev wake.dev/controlplane:dev"
 }
 
+# check passes the tests that need the cluster, and removes it if it was started for them.
+check() {
+	local before=false
+	[ ! -e "$WAKE_CLUSTER_DIR/cluster.json" ] || before=true
+	up
+	deploy/demo/build.sh compose
+	load wake.dev/demo:compose
+	say "Passing the tests that need it"
+	WAKE_TEST_CLUSTER=$WAKE_CLUSTER_DIR go test -count=1 -v -timeout 15m "$@" ./itest/compose || fail "the cluster is left as it is; its processes' logs: docker logs wake-…"
+	$before || down
+}
+
 case ${1:-} in
 up | down | status) "$1" ;;
 load) shift && load "$@" ;;
-*) fail "say up, down, status or load IMAGE…" ;;
+test) shift && check "$@" ;;
+*) fail "say up, down, status, load IMAGE… or test" ;;
 esac

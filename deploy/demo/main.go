@@ -1,5 +1,5 @@
 // Command demo is the application of the quickstart: a web server that says which pod it is, so that one sees who answered. It listens on :8080.
-// GET / greets, GET /ready answers 200 once it has started and 503 from SIGTERM on, so that its readiness probe takes it
+// GET / greets, GET /call/<host> asks another one at that name, GET /ready answers 200 once it has started and 503 from SIGTERM on, so that its readiness probe takes it
 // out of rotation. With --exit it says "done" and ends, as a job does.
 package main
 
@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"os"
@@ -43,6 +44,14 @@ func serve(ctx context.Context) error {
 		_, _ = fmt.Fprintf(w, "%s from %s\n", greeting(), pod)
 		log.Printf("greeted %s", r.RemoteAddr)
 	})
+	mux.HandleFunc("GET /call/{host}", func(w http.ResponseWriter, r *http.Request) {
+		answer, err := call(r.Context(), r.PathValue("host"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		_, _ = fmt.Fprintf(w, "%s heard: %s", pod, answer)
+	})
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
 		if ending.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -61,6 +70,26 @@ func serve(ctx context.Context) error {
 		return err
 	}
 	return <-ended
+}
+
+// callWithin is how long another one has to answer, its name's resolution included.
+const callWithin = 4 * time.Second
+
+// call returns how another one greets.
+func call(ctx context.Context, host string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/", nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+	return string(answer), err
 }
 
 func greeting() string {

@@ -35,7 +35,8 @@ type Member struct {
 // beat is what members say.
 type beat struct {
 	Member
-	Leaves bool `json:"leaves,omitempty"`
+	Leaves  bool `json:"leaves,omitempty"`
+	Listens bool `json:"listens,omitempty"` // it has just begun and doesn't know the others: nothing is its own yet
 }
 
 // Group is the members of a kind, as one of them knows them. It may be used by many goroutines.
@@ -52,7 +53,8 @@ type Group struct {
 
 type seen struct {
 	Member
-	at time.Time
+	at      time.Time
+	listens bool
 }
 
 // Join returns the group of a kind, which Run makes self a member of. conn is in the ledger's account and stays the caller's.
@@ -87,7 +89,8 @@ func (g *Group) Run(ctx context.Context) error {
 }
 
 func (g *Group) say(leaves bool) {
-	text, err := json.Marshal(beat{g.self, leaves})
+	_, settled := g.Members()
+	text, err := json.Marshal(beat{g.self, leaves, !settled})
 	if err == nil {
 		_ = g.conn.Publish(prefix+events.EncodeToken(g.kind)+"."+events.EncodeToken(g.self.ID), text)
 	}
@@ -104,9 +107,9 @@ func (g *Group) hear(msg *nats.Msg) {
 	if b.Leaves {
 		delete(g.heard, b.ID)
 	} else {
-		g.heard[b.ID] = seen{b.Member, time.Now()}
+		g.heard[b.ID] = seen{b.Member, time.Now(), b.Listens}
 	}
-	if known == b.Leaves || known && before.Member != b.Member {
+	if known == b.Leaves || known && (before.Member != b.Member || before.listens != b.Listens) {
 		g.wake()
 	}
 }
@@ -175,7 +178,10 @@ func (g *Group) Owns(key string) bool {
 		return false
 	}
 	own := score(g.self.ID, key)
-	for id := range g.heard {
+	for id, s := range g.heard {
+		if s.listens {
+			continue
+		}
 		if other := score(id, key); other > own || other == own && id > g.self.ID {
 			return false
 		}

@@ -1,8 +1,6 @@
 package fabric
 
 import (
-	"context"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,12 +62,5 @@ func (n *Node) PowerOn() { n.t.Helper(); require.NoError(n.t, n.turnOn()) }
 // ContainerDial connects from inside of a running container.
 func (n *Node) ContainerDial(id string) DialFunc {
 	n.t.Helper()
-	file := filepath.Join("/proc", n.pid(), "root/proc", n.Docker("inspect", "--format", "{{.State.Pid}}", id), "ns/net")
-	return func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		err = within(file, func() error {
-			conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
-			return err
-		})
-		return conn, err
-	}
+	return DialFrom(filepath.Join("/proc", n.pid(), "root/proc", n.Docker("inspect", "--format", "{{.State.Pid}}", id), "ns/net"))
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -23,49 +24,46 @@ const (
 	filterDstAddr      = 1 << 1
 	filterProtocol     = 1 << 3
 	filterDstPort      = 1 << 5
+	ctaStatus          = 3
+	ctaStatusMask      = 26
+	statusSeenReply    = 1 << 1
 	nested             = syscall.NLA_F_NESTED
 	subsystem          = netlink.ConntrackTable << 8 // NFNL_SUBSYS_CTNETLINK
 	// separately is up to how many servers are looked up one by one.
 	separately = 16
 )
 
-// flow is a UDP flow of the kernel.
+// flow is a flow of the kernel's.
 type flow struct {
-	to    netip.AddrPort // where the client sent it
-	by    netip.AddrPort // who answers
-	tuple []byte         // how the kernel names it
+	to       proxy.Key      // where the client sent it
+	by       netip.AddrPort // who answers
+	answered bool
+	tuple    []byte // how the kernel names it
 }
 
-// ForgetFlows drops the UDP flows to the keys whose endpoint is not among the key's own. It has the kernel choose the flows: a busy node has many others.
+// numbers are those of the protocols whose flows are forgotten.
+var numbers = map[corev1.Protocol]byte{corev1.ProtocolUDP: syscall.IPPROTO_UDP, corev1.ProtocolTCP: syscall.IPPROTO_TCP}
+
+// ForgetFlows drops the flows to the keys whose endpoint is not among the key's own, if they are UDP's or TCP connections that nobody has answered yet.
+// It has the kernel choose the flows: a busy node has many others.
 func (Netlink) ForgetFlows(current map[proxy.Key][]netip.AddrPort) error {
 	var stale []flow
-	find := func(family uint8, only netip.AddrPort) error {
-		return eachUDPFlow(family, only, func(f flow) {
-			endpoints, ours := current[proxy.Key{Addr: f.to, Protocol: corev1.ProtocolUDP}]
-			if ours && !slices.Contains(endpoints, f.by) {
-				stale = append(stale, f)
-			}
-		})
-	}
-	whole := map[uint8]bool{} // families that are looked at in one go
-	for key := range current {
-		family := familyOf(key.Addr)
-		if len(current) > separately {
-			whole[family] = true
-		} else if err := find(family, key.Addr); err != nil {
-			return err
+	keep := func(f flow) {
+		endpoints, ours := current[f.to]
+		if ours && !slices.Contains(endpoints, f.by) && (f.to.Protocol == corev1.ProtocolUDP || !f.answered) {
+			stale = append(stale, f)
 		}
 	}
-	for family := range whole {
-		if err := find(family, netip.AddrPort{}); err != nil {
+	for _, dump := range dumpsFor(current) {
+		if err := eachFlow(dump, keep); err != nil {
 			return err
 		}
 	}
 	for _, f := range stale {
-		req := conntrackRequest(familyOf(f.to), nl.IPCTNL_MSG_CT_DELETE, syscall.NLM_F_ACK)
+		req := conntrackRequest(familyOf(f.to.Addr), nl.IPCTNL_MSG_CT_DELETE, syscall.NLM_F_ACK)
 		req.AddData(nl.NewRtAttr(nl.CTA_TUPLE_ORIG|nested, f.tuple))
 		if _, err := req.Execute(syscall.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, syscall.ENOENT) {
-			return fmt.Errorf("deleting the flow to %s that %s answers: %w", f.to, f.by, err)
+			return fmt.Errorf("deleting the flow to %s that goes to %s: %w", f.to, f.by, err)
 		}
 	}
 	return nil
@@ -84,18 +82,44 @@ func conntrackRequest(family uint8, operation, flags int) *nl.NetlinkRequest {
 	return req
 }
 
-// eachUDPFlow calls found with a family's UDP flows, those to an address among them, or all for the zero value; some perhaps twice.
-func eachUDPFlow(family uint8, only netip.AddrPort, found func(flow)) error {
+// dump is a question to conntrack: for the flows of a family and a protocol to an address, or to all for the zero value.
+type dump struct {
+	family   uint8
+	protocol corev1.Protocol
+	only     netip.AddrPort
+}
+
+// dumpsFor are the questions that show all flows to the keys: each separately if they are few.
+func dumpsFor(current map[proxy.Key][]netip.AddrPort) (dumps []dump) {
+	whole := map[dump]bool{}
+	for key := range current {
+		if numbers[key.Protocol] == 0 {
+			continue
+		}
+		d := dump{family: familyOf(key.Addr), protocol: key.Protocol}
+		if len(current) > separately {
+			whole[d] = true
+			continue
+		}
+		d.only = key.Addr
+		dumps = append(dumps, d)
+	}
+	return slices.AppendSeq(dumps, maps.Keys(whole))
+}
+
+// eachFlow calls found with the flows that a dump is for, and perhaps with others, and with some perhaps twice. Of TCP they are those without an answer,
+// where the kernel can choose so.
+func eachFlow(d dump, found func(flow)) error {
 	const tries = 5 // a dump that others' changes interrupted may have missed some
 	var err error
 	for range tries {
-		req := conntrackRequest(family, nl.IPCTNL_MSG_CT_GET, syscall.NLM_F_DUMP)
-		filterDump(req, only)
+		req := conntrackRequest(d.family, nl.IPCTNL_MSG_CT_GET, syscall.NLM_F_DUMP)
+		filterDump(req, d.protocol, d.only)
 		var malformed error
 		err = req.ExecuteIter(syscall.NETLINK_NETFILTER, 0, func(msg []byte) bool {
-			f, isUDP, err := parseFlow(msg)
+			f, wanted, err := parseFlow(msg, d.protocol)
 			malformed = errors.Join(malformed, err)
-			if isUDP {
+			if wanted {
 				found(f)
 			}
 			return true
@@ -105,18 +129,18 @@ func eachUDPFlow(family uint8, only netip.AddrPort, found func(flow)) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("listing UDP flows: %w", err)
+		return fmt.Errorf("listing %s flows: %w", d.protocol, err)
 	}
 	return nil
 }
 
-// filterDump has the kernel show UDP only, and about one destination only unless it is the zero value.
-func filterDump(req *nl.NetlinkRequest, only netip.AddrPort) {
+// filterDump has the kernel show a protocol only, and about one destination only unless it is the zero value.
+func filterDump(req *nl.NetlinkRequest, protocol corev1.Protocol, only netip.AddrPort) {
 	flags := uint32(filterProtocol)
 	tuple := nl.NewRtAttr(nl.CTA_TUPLE_ORIG|nested, nil)
 	addrs := tuple.AddRtAttr(nl.CTA_TUPLE_IP|nested, nil)
 	proto := tuple.AddRtAttr(nl.CTA_TUPLE_PROTO|nested, nil)
-	proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{syscall.IPPROTO_UDP})
+	proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{numbers[protocol]})
 	if only.IsValid() {
 		flags |= filterDstPort
 		if only.Addr().Is4() { // with an IPv6 address the kernel shows all others instead
@@ -129,6 +153,10 @@ func filterDump(req *nl.NetlinkRequest, only netip.AddrPort) {
 	filter.AddRtAttr(ctaFilterOrigFlags, binary.NativeEndian.AppendUint32(nil, flags))
 	req.AddData(tuple)
 	req.AddData(filter)
+	if protocol == corev1.ProtocolTCP {
+		req.AddData(nl.NewRtAttr(ctaStatus, binary.BigEndian.AppendUint32(nil, 0)))
+		req.AddData(nl.NewRtAttr(ctaStatusMask, binary.BigEndian.AppendUint32(nil, statusSeenReply)))
+	}
 }
 
 // attributes parses attributes and gives their values by type.
@@ -141,8 +169,8 @@ func attributes(data []byte) (map[int][]byte, error) {
 	return values, err
 }
 
-// parseFlow reads a connection and says whether it is a UDP flow. The message begins with a header of four bytes.
-func parseFlow(msg []byte) (f flow, isUDP bool, err error) {
+// parseFlow reads a connection and says whether it is one of the protocol. The message begins with a header of four bytes.
+func parseFlow(msg []byte, protocol corev1.Protocol) (f flow, wanted bool, err error) {
 	if len(msg) < nl.SizeofNfgenmsg {
 		return flow{}, false, fmt.Errorf("conntrack message of %d bytes", len(msg))
 	}
@@ -150,17 +178,20 @@ func parseFlow(msg []byte) (f flow, isUDP bool, err error) {
 	if err != nil {
 		return flow{}, false, err
 	}
-	f.tuple = all[nl.CTA_TUPLE_ORIG]
-	_, f.to, isUDP, err = parseTuple(f.tuple)
-	if err != nil || !isUDP {
+	f.tuple, f.to.Protocol = all[nl.CTA_TUPLE_ORIG], protocol
+	_, f.to.Addr, wanted, err = parseTuple(f.tuple, protocol)
+	if err != nil || !wanted {
 		return flow{}, false, err
 	}
-	f.by, _, _, err = parseTuple(all[nl.CTA_TUPLE_REPLY])
+	if status := all[ctaStatus]; len(status) == 4 {
+		f.answered = binary.BigEndian.Uint32(status)&statusSeenReply != 0
+	}
+	f.by, _, _, err = parseTuple(all[nl.CTA_TUPLE_REPLY], protocol)
 	return f, err == nil, err
 }
 
 // parseTuple reads one direction of a connection.
-func parseTuple(data []byte) (src, dst netip.AddrPort, isUDP bool, err error) {
+func parseTuple(data []byte, protocol corev1.Protocol) (src, dst netip.AddrPort, wanted bool, err error) {
 	tuple, err := attributes(data)
 	if err != nil {
 		return src, dst, false, err
@@ -170,7 +201,7 @@ func parseTuple(data []byte) (src, dst netip.AddrPort, isUDP bool, err error) {
 	if err := errors.Join(ipErr, protoErr); err != nil {
 		return src, dst, false, err
 	}
-	if !slices.Equal(proto[nl.CTA_PROTO_NUM], []byte{syscall.IPPROTO_UDP}) {
+	if !slices.Equal(proto[nl.CTA_PROTO_NUM], []byte{numbers[protocol]}) {
 		return src, dst, false, nil
 	}
 	side := func(v4, v6, port int) netip.AddrPort {

@@ -200,13 +200,13 @@ func (b *Backend) contents() kernel.Contents {
 	return c
 }
 
-// forget ends the UDP flows to endpoints that are gone.
+// forget ends the UDP flows to endpoints that are gone, and connections that those have not answered.
 func (b *Backend) forget(flows map[proxy.Key][]netip.AddrPort) error {
 	if len(flows) == 0 {
 		return nil
 	}
 	if err := b.kernel.ForgetFlows(flows); err != nil {
-		return fmt.Errorf("forgetting UDP flows of %d virtual servers: %w", len(flows), err)
+		return fmt.Errorf("forgetting flows of %d virtual servers: %w", len(flows), err)
 	}
 	return nil
 }

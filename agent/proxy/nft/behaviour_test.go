@@ -11,16 +11,19 @@ import (
 	"github.com/wakehq/wake/agent/proxy/nft"
 )
 
-func TestBehaviour(t *testing.T) {
-	behaviour.Run(t, func(t testing.TB, node behaviour.Node) proxy.Backend {
-		backend, err := nft.New(t.Context(), nft.Config{
-			Table:       "wake-" + node.Cluster,
-			PodNets:     []netip.Prefix{node.PodNet},
-			ServiceNets: []netip.Prefix{node.ServiceNet},
-			PodDevice:   node.PodDevice,
-			ForwardMark: node.ForwardMark,
-		})
-		require.NoError(t, err)
-		return backend
-	}, behaviour.NoStickingIPv6)
+func TestBehaviour(t *testing.T) { behaviour.Run(t, inWorld, behaviour.NoStickingIPv6) }
+
+func TestConnectionsThatWaitMoveOn(t *testing.T) { behaviour.RunRetrying(t, inWorld) }
+
+// inWorld is the backend for a node of the suite's.
+func inWorld(t testing.TB, node behaviour.Node) proxy.Backend {
+	backend, err := nft.New(t.Context(), nft.Config{
+		Table:       "wake-" + node.Cluster,
+		PodNets:     []netip.Prefix{node.PodNet},
+		ServiceNets: []netip.Prefix{node.ServiceNet},
+		PodDevice:   node.PodDevice,
+		ForwardMark: node.ForwardMark,
+	})
+	require.NoError(t, err)
+	return backend
 }

@@ -18,7 +18,7 @@
 //   - Reconcile is one transaction too, and keeps what clients stick to. It doesn't assume anything of what is
 //     there, so leftovers of an earlier process and other people's edits disappear.
 //   - Only the first packet of a connection meets these rules; conntrack carries the rest. So updates cut
-//     nothing, and connections to an endpoint that is gone drain. UDP flows to one are forgotten at once.
+//     nothing, and connections to an endpoint that is gone drain. UDP flows to one, and connections that it has not answered, are forgotten at once.
 //   - Traffic between two pods of this node is masqueraded: its answers pass through the node whether or not the
 //     kernel shows bridged packets to netfilter.
 //   - New connections to service addresses that nobody serves are refused, not left to time out.

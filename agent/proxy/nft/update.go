@@ -15,7 +15,7 @@ type update struct {
 	placed map[proxy.Key]placement // a placement without a key: it is gone
 	chains map[string]bool
 	rules  int // of these
-	// flows are the UDP servers that lost endpoints or are new, with those that they have now.
+	// flows are the UDP and TCP servers that lost endpoints or are new, with those that they have now.
 	flows map[proxy.Key][]netip.AddrPort
 	// unstick says that clients may stick to an endpoint that is gone.
 	unstick bool
@@ -112,9 +112,10 @@ func loses(before, now []netip.AddrPort) bool {
 	return false
 }
 
-// note remembers the flows of a server for checking, if they are UDP's: those have no end that conntrack sees.
+// note remembers the flows of a server for checking: UDP's have no end that conntrack sees, and a TCP connection that is not answered yet would go on asking
+// an endpoint that is gone, as would later ones from the same port.
 func note(flows map[proxy.Key][]netip.AddrPort, key proxy.Key, endpoints []netip.AddrPort) {
-	if key.Protocol == corev1.ProtocolUDP {
+	if key.Protocol == corev1.ProtocolUDP || key.Protocol == corev1.ProtocolTCP {
 		flows[key] = endpoints
 	}
 }
