@@ -43,6 +43,7 @@ type Config struct {
 	Services  Services  // makes who is told of services and endpoints; nil: nobody is
 	Announcer Announcer // of addresses on the node's links; nil: none are announced
 	Policies  Policies  // enforces network policies; nil: none are
+	Ingress   Ingress   // serves Ingresses; nil: the node doesn't
 	Log       *slog.Logger
 
 	DockerHost string          // of the Docker API; empty: DOCKER_HOST or the default socket
@@ -167,6 +168,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.heartbeat(ctx) })
 	group.Go(func() error { return a.serveProxy(ctx) })
 	group.Go(func() error { return a.servePolicies(ctx) })
+	if a.config.Ingress != nil {
+		group.Go(func() error { return a.config.Ingress.Run(ctx) })
+	}
 	if a.config.Announcer != nil {
 		group.Go(func() error { return a.config.Announcer.Run(ctx) })
 	}

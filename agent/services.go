@@ -34,6 +34,12 @@ type Announcer interface {
 	Run(ctx context.Context) error
 }
 
+// Ingress serves Ingresses on the node. Apply must not wait for anything, and leaves out what it doesn't need.
+type Ingress interface {
+	Apply(full bool, objects []nodewire.Object)
+	Run(ctx context.Context) error
+}
+
 const proxyRetry = 2 * time.Second
 
 // serveNames has the node's DNS answer until ctx ends.

@@ -39,6 +39,7 @@ func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 			err = a.applyNode(o, &change)
 		case nodewire.Policies, nodewire.PodPolicies, nodewire.PolicyPeers:
 			err = policies.Add(o)
+		case nodewire.Ingresses: // all of the slice is handed to who serves them
 		default:
 			err = a.objects.apply(o, &change)
 		}
@@ -66,6 +67,9 @@ func (a *Agent) apply(ctx context.Context, s nodewire.Slice) {
 	a.policing.note(policies)
 	a.tellServices(change)
 	a.tellAnnouncer()
+	if a.config.Ingress != nil {
+		a.config.Ingress.Apply(s.Full, s.Objects)
+	}
 	a.mu.Unlock()
 	for _, p := range touched {
 		p.kick()

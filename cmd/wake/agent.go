@@ -32,6 +32,7 @@ type agentOptions struct {
 	routing    string
 	dns        dnsOptions
 	proxy      proxyOptions
+	doors      doors
 
 	token *joining.Token
 	level slog.Level
@@ -65,6 +66,7 @@ the pods go on, and it tries again for good.`,
 	o.dns.flags(f)
 	o.proxy.flags(f)
 	noPodCIDR(f)
+	o.doors.flags(f)
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
@@ -78,7 +80,7 @@ func (o *agentOptions) check() error {
 	if _, err := network.ParseRouting(o.routing); err != nil {
 		return fmt.Errorf("--pod-routing: %w", err)
 	}
-	if err := errors.Join(o.dns.check(), o.proxy.check()); err != nil {
+	if err := errors.Join(o.dns.check(), o.proxy.check(), o.doors.check()); err != nil {
 		return err
 	}
 	if o.wish.Server != "" {
@@ -135,7 +137,8 @@ func runAgent(cmd *cobra.Command, dir string, o *agentOptions) error {
 	}
 	defer conn.Close()
 	// To Docker and the kernel a node that joined is a cluster of its own: others may run beside it.
-	a, err := openAgent(ctx, &location{dir: dir}, &upOptions{identity: as.identity(), dockerHost: o.dockerHost, routing: o.routing, dns: o.dns, proxy: o.proxy, cluster: as.Cluster}, nodewire.NewClient(conn, as.Node), log)
+	a, err := openAgent(ctx, &location{dir: dir}, &upOptions{identity: as.identity(), dockerHost: o.dockerHost, routing: o.routing, dns: o.dns, proxy: o.proxy, doors: o.doors,
+		cluster: as.Cluster}, nodewire.NewClient(conn, as.Node), log)
 	if err != nil {
 		return err
 	}

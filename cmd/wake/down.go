@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wakehq/wake/agent"
+	"github.com/wakehq/wake/agent/ingress"
 	"github.com/wakehq/wake/agent/policy"
 	"github.com/wakehq/wake/services/nodeipam"
 )
@@ -53,7 +54,7 @@ func downCommand(place *location) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&containers, "containers", false, "also stop and remove the cluster's containers on this machine, its network and its proxy rules")
+	c.Flags().BoolVar(&containers, "containers", false, "also stop and remove the cluster's containers on this machine, its network, its rules and what serves Ingresses")
 	c.Flags().BoolVar(&purge, "purge", false, "remove the containers, the data directory and what lies apart from it: the ledger, the archive, the keys, the checkpoints, everything")
 	c.Flags().StringVar(&dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	return c
@@ -134,7 +135,7 @@ func purgeNode(cmd *cobra.Command, place *location, id identity, dockerHost stri
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 	defer cancel()
-	err = errors.Join(removeProxy(ctx, config, id), removePolicies(ctx, id))
+	err = errors.Join(ingress.Stop(ctx, place.ingressSocket()), removeProxy(ctx, config, id), removePolicies(ctx, id))
 	count, purged := agent.Purge(ctx, config)
 	if err := errors.Join(err, purged); err != nil {
 		return fmt.Errorf("removing what the cluster left on this machine: %w", err)

@@ -38,6 +38,8 @@ func (l *location) brokerOf(name string) string { return filepath.Join(l.dir, "b
 func (l *location) pods() string                { return filepath.Join(l.dir, "pods") }
 func (l *location) names() string               { return filepath.Join(l.dir, "dns.state") }
 func (l *location) node() string                { return filepath.Join(l.dir, "node") } // of a cluster elsewhere
+func (l *location) ingressSocket() string       { return filepath.Join(l.dir, "ingress.sock") }
+func (l *location) ingressLog() string          { return filepath.Join(l.dir, "ingress.log") }
 func (l *location) checkpointKey() string       { return filepath.Join(l.dir, "pki", "checkpoints.key") }
 func (l *location) secretKey() string           { return filepath.Join(l.dir, "pki", "secrets.key") }
 func (l *location) identity() string            { return filepath.Join(l.dir, "cluster.json") }

@@ -74,6 +74,6 @@ func rootCommand() *cobra.Command {
 	add("plane", initCommand(place), brokerCommand(place), gatewayCommand(place), servicesCommand(place), feedCommand(place), keeperCommand(place))
 	add("use", kubectlCommand(place), kubeconfigCommand(place))
 	add("memory", exportCommand(place), replayCommand(place), askCommand(place), verifyCommand(place), logCommand(place), diffCommand(place), blameCommand(place), whyCommand(place), impactCommand(place), atCommand(place), restoreCommand(place))
-	root.AddCommand(docsCommand())
+	root.AddCommand(docsCommand(), ingressCommand())
 	return root
 }

@@ -68,6 +68,9 @@ func openAgent(ctx context.Context, place *location, o *upOptions, feed agent.Fe
 	if config.Policies, err = policy.New(ctx, policyTable(o.identity.ID), log); err != nil {
 		return nil, err
 	}
+	if err := openIngress(ctx, place, o.doors, &config); err != nil {
+		return nil, err
+	}
 	return agent.New(ctx, config)
 }
 

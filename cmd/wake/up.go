@@ -30,6 +30,7 @@ type upOptions struct {
 	noAgent    bool
 	syncAlways bool
 
+	doors     doors
 	retention retention
 	identity  identity
 	pools     []string // addresses for load balancers
@@ -71,6 +72,7 @@ It runs until Ctrl-C (or "wake down"). Containers stay, and the next "wake up" f
 	f.StringVar(&o.identity.ServiceCIDR, "service-cidr", service.DefaultRange.String(), "addresses of the services: one range, or one of IPv4 and one of IPv6 apart by a comma, the preferred first")
 	f.StringVar(&o.identity.Domain, "cluster-domain", defaultDomain, "what the names of the cluster's services and pods end in")
 	f.StringSliceVar(&o.pools, "load-balancer-pool", nil, "addresses for services of type LoadBalancer, such as 192.0.2.100-192.0.2.120 or 192.0.2.0/28: the pool \"default\" in configmap kube-system/load-balancer-pools (default: what is there)")
+	o.doors.flags(f)
 	f.StringVar(&o.dockerHost, "docker-host", "", "Docker's API (default: DOCKER_HOST, or its socket)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it in the background and return when it is ready")
@@ -107,6 +109,9 @@ func (o *upOptions) check() error {
 		return err
 	}
 	if err := checkDomain(o.identity.Domain); err != nil {
+		return err
+	}
+	if err := o.doors.check(); err != nil {
 		return err
 	}
 	return o.identity.check(services)

@@ -83,7 +83,7 @@ func newWorld(t testing.TB, k kind) *world {
 // forward has the current namespace forward packets, and say what it refuses however often it does.
 func forward(t testing.TB) {
 	t.Helper()
-	for name, value := range map[string]string{"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv6/icmp/ratelimit": "0"} {
+	for name, value := range map[string]string{"ipv4/ip_forward": "1", "ipv4/icmp_ratelimit": "0", "ipv6/conf/all/forwarding": "1", "ipv6/icmp/ratelimit": "0"} {
 		setSysctl(t, name, value)
 	}
 }
