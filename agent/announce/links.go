@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/wakehq/wake/agent/rtnetlink"
 )
 
 // macBytes is how long the addresses of links are that ARP and neighbour discovery are spoken on here: Ethernet's.
@@ -13,7 +15,7 @@ const macBytes = 6
 
 // listLinks lists the links of this machine's network namespace on which neighbours can be answered.
 func listLinks() ([]link, error) {
-	all, err := netlink.LinkList()
+	all, err := rtnetlink.Whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("listing the links to announce addresses on: %w", err)
 	}
@@ -31,7 +33,7 @@ func listLinks() ([]link, error) {
 		if a.Flags&net.FlagUp == 0 || a.Flags&net.FlagLoopback != 0 || len(a.HardwareAddr) != macBytes {
 			continue
 		}
-		addresses, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+		addresses, err := rtnetlink.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 		if err != nil {
 			return nil, fmt.Errorf("listing the addresses of %s: %w", a.Name, err)
 		}
@@ -50,7 +52,7 @@ func listLinks() ([]link, error) {
 
 // defaultLinks are the links that default routes of a family go through.
 func defaultLinks(family int) (map[int]bool, error) {
-	routes, err := netlink.RouteList(nil, family)
+	routes, err := rtnetlink.Whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
 	if err != nil {
 		return nil, fmt.Errorf("listing the routes: %w", err)
 	}

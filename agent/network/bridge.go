@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/wakehq/wake/agent/rtnetlink"
 )
 
 // ipNet is p as netlink has it.
@@ -47,7 +49,7 @@ func find(name string) (netlink.Link, error) {
 
 // linkMTU is that of the device that has an address; 1500 if none has.
 func linkMTU(address netip.Addr) (int, error) {
-	links, err := netlink.LinkList()
+	links, err := rtnetlink.Whole(netlink.LinkList)
 	if err != nil {
 		return 0, fmt.Errorf("listing this machine's devices: %w", err)
 	}
@@ -65,7 +67,7 @@ func linkMTU(address netip.Addr) (int, error) {
 
 // addressesOf are the addresses of a device that mean something beyond its link.
 func addressesOf(link netlink.Link) ([]netip.Prefix, error) {
-	list, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	list, err := rtnetlink.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("listing the addresses of %s: %w", link.Attrs().Name, err)
 	}
@@ -97,7 +99,9 @@ func Used(r netip.Prefix) (device string, err error) { return usedBy(r, "") }
 
 // usedBy is Used with one device left out. Wider routes don't count: the way to a company's 10.0.0.0/8 is no reason against a part of it.
 func usedBy(r netip.Prefix, except string) (device string, err error) {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	routes, err := rtnetlink.Whole(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return "", fmt.Errorf("listing this machine's routes: %w", err)
 	}

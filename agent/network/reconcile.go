@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/wakehq/wake/agent/rtnetlink"
 )
 
 // protocol marks the routes of Wake's nodes, whichever.
@@ -149,7 +151,9 @@ func sameTunnel(link netlink.Link, want *netlink.Vxlan) bool {
 // applyRoutes brings this node's routes in line.
 func (n *Network) applyRoutes(w ways) error {
 	metric := n.metric()
-	listed, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: protocol, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	listed, err := rtnetlink.Whole(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: protocol, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return fmt.Errorf("listing the routes to other nodes' pods: %w", err)
 	}
@@ -204,7 +208,7 @@ func applyTunnels(device int, w ways) error {
 		return nil
 	}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
-		listed, err := netlink.NeighList(device, family)
+		listed, err := rtnetlink.Whole(func() ([]netlink.Neigh, error) { return netlink.NeighList(device, family) })
 		if err != nil {
 			return fmt.Errorf("listing the neighbours on the VXLAN device: %w", err)
 		}

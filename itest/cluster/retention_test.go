@@ -174,6 +174,7 @@ func TestRetentionKeepsThePast(t *testing.T) {
 
 	b := c.keepBusy()
 	b.until(keptEvents / 2)
+	b.stop() // while it is asked
 	c.kubectl("scale", "deployment/old", "--replicas=1")
 	c.kubectl("wait", "deployment/old", "--for=jsonpath={.status.replicas}=1", "--timeout=60s")
 	later := c.newest()
@@ -182,6 +183,7 @@ func TestRetentionKeepsThePast(t *testing.T) {
 	require.EqualValues(t, 1, c.streamBegins(), "nothing was trimmed yet")
 	untouched := c.present()
 
+	b = c.keepBusy()
 	c.eventually("the stream begins after the first answers' moments", func() error {
 		if begins := c.streamBegins(); begins <= number(t, then) {
 			return fmt.Errorf("it begins at %d", begins)

@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 
 	"github.com/wakehq/wake/agent/proxy/kernel"
+	"github.com/wakehq/wake/agent/rtnetlink"
 )
 
 // around is the network namespace of the calling thread.
@@ -92,7 +93,7 @@ func addressOf(device string, f family) (net.IP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the pods' bridge %q: %w", device, err)
 	}
-	addrs, err := netlink.AddrList(link, int(f.number))
+	addrs, err := rtnetlink.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, int(f.number)) })
 	if err != nil {
 		return nil, fmt.Errorf("listing the addresses of the pods' bridge %q: %w", device, err)
 	}
