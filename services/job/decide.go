@@ -138,12 +138,12 @@ func (t *turn) decision() runner.Decision {
 	if len(t.group) == 0 && equality.Semantic.DeepEqual(*status, t.was.Status) {
 		return runner.Decision{Again: t.again}
 	}
-	// The status is the fence: it goes with whatever is made, ended or counted, even when it says nothing new.
+	// The status is the fence: it goes with whatever is made, ended or counted, even when it says nothing new. It comes last: who has seen it has seen the rest.
 	fence := events.Observe(t.object, t.job, statusEvent(&t.was.Status, status), changedStatus(&t.was.Status, status)...)
 	if t.note != nil {
 		fence = fence.With(*t.note)
 	}
-	return runner.Decision{Together: [][]events.Proposal{append([]events.Proposal{fence}, t.group...)}, Again: t.again}
+	return runner.Decision{Together: [][]events.Proposal{append(t.group, fence)}, Again: t.again}
 }
 
 // look asks for another look at a time, if no earlier one was asked for.

@@ -138,7 +138,7 @@ func (r *rollout) decision() runner.Decision {
 	observed := *r.was
 	observed.Status = status
 	fence := events.Observe(r.object, &observed, statusEvent(&r.was.Status, &status), changedStatus(&r.was.Status, &status)...)
-	return runner.Decision{Together: [][]events.Proposal{append([]events.Proposal{fence}, group...)}, Again: again}
+	return runner.Decision{Together: [][]events.Proposal{append(group, fence)}, Again: again}
 }
 
 // because makes what the Deployment wants the cause of p, however long ago that was said.

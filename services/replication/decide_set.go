@@ -82,12 +82,12 @@ func (r *recount) decide() runner.Decision {
 	if len(r.group) == 0 && equality.Semantic.DeepEqual(status, r.status) {
 		return runner.Decision{Again: again}
 	}
-	// The status is the fence: it goes with whatever is made or ended, even when it says nothing new.
+	// The status is the fence: it goes with whatever is made or ended, even when it says nothing new. It comes last: who has seen it has seen the rest.
 	observed := events.Observe(r.object, r.withStatus(status), "ReplicasCounted", changedCounts(&r.status, &status)...)
 	if r.failure != "" {
 		observed = observed.With(events.Note{Reason: "FailedCreate", Message: "Error creating: " + r.failure, Warning: true})
 	}
-	return runner.Decision{Together: [][]events.Proposal{append([]events.Proposal{observed}, r.group...)}, Again: again}
+	return runner.Decision{Together: [][]events.Proposal{append(r.group, observed)}, Again: again}
 }
 
 // create makes n pods. Those that were counted and are gone are replaced because of what made them go, which is why the set is looked
