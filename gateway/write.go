@@ -114,6 +114,7 @@ func (r *request) write(state *events.State) *schemas.Write {
 			return priorityClass(state, name)
 		},
 		ServiceFamilies: state.ServiceFamilies(),
+		IngressClasses:  state.IngressClasses,
 	}
 }
 

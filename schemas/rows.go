@@ -168,7 +168,7 @@ func batchKinds() []*Kind {
 func networkingKinds() []*Kind {
 	gvk := networkingv1.SchemeGroupVersion.WithKind
 	return []*Kind{
-		{KindName: "Ingress", Resource: "ingresses", ShortNames: []string{"ing"},
+		{KindName: "Ingress", Resource: "ingresses", ShortNames: []string{"ing"}, admit: admitIngress,
 			create: ingress.Strategy, update: updates(ingress.Strategy, ingress.StatusStrategy), Subresources: statusOnly(gvk("Ingress"))},
 		{KindName: "IngressClass", Resource: "ingressclasses", create: ingressclass.Strategy, update: updates(ingressclass.Strategy)},
 		{KindName: "IPAddress", Resource: "ipaddresses", ShortNames: []string{"ip"},

@@ -20,6 +20,8 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/warning"
+
+	"github.com/wakehq/wake/schemas/ingressclass"
 )
 
 // Write says who writes, where and when.
@@ -39,6 +41,9 @@ type Write struct {
 
 	// ServiceFamilies are the IP families of which the cluster has addresses for services, the preferred one first. Empty: IPv4 alone.
 	ServiceFamilies []corev1.IPFamily
+
+	// IngressClasses reads the classes of Ingresses. Nil: there are none.
+	IngressClasses func() ingressclass.Set
 }
 
 // after returns the time that many seconds after the write, as objects hold it.

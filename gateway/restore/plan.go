@@ -162,7 +162,7 @@ func (p *planner) identify(o *events.Object) {
 // write says of the restoring what the schemas want to know.
 func (p *planner) write(ref events.Ref) *schemas.Write {
 	return &schemas.Write{User: p.User, Namespace: ref.Namespace, Name: ref.Name, Now: p.Now, NewUID: p.NewUID, PriorityClass: p.PriorityClass,
-		ServiceFamilies: p.Present.ServiceFamilies()}
+		ServiceFamilies: p.Present.ServiceFamilies(), IngressClasses: p.Present.IngressClasses}
 }
 
 // ranks say in which order kinds come back: first what others need.

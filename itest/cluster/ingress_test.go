@@ -201,7 +201,7 @@ func TestIngress(t *testing.T) {
 		}
 		return nil
 	})
-	contains(t, e.kubectl("get", "ingress", "shops"), "secure.example.com,*.example.org", strings.ReplaceAll(address, " ", ","), "80, 443")
+	contains(t, e.kubectl("get", "ingress", "shops"), "wake", "secure.example.com,*.example.org", strings.ReplaceAll(address, " ", ","), "80, 443")
 	e.refuses("http://theirs.example.com/", http.StatusNotFound)
 	require.Empty(t, e.kubectl("get", "ingress", "theirs", "-o", "jsonpath={.status.loadBalancer.ingress}"), "another controller's Ingress is left alone")
 	contains(t, e.kubectl("get", "ingressclass", "wake", "-o", "yaml"), `is-default-class: "true"`, "wake.dev/ingress-controller")

@@ -3,7 +3,8 @@
 //
 //   - An Ingress is ours if the class that it names has our controller (spec.controller wake.dev/ingress-controller). One of another class, or of a class that
 //     doesn't exist, is nobody's business here.
-//   - One that names no class is of the default class (annotation ingressclass.kubernetes.io/is-default-class), of several the newest, as Kubernetes has it.
+//   - The default class (annotation ingressclass.kubernetes.io/is-default-class), of several the newest, is given to Ingresses that name none when they are made,
+//     as Kubernetes does. One that still has none is nobody's business either.
 package ingressclass
 
 import (
@@ -22,29 +23,35 @@ const (
 	Name = "wake"
 )
 
-// annotated names a class in the way of before there were classes.
-const annotated = "kubernetes.io/ingress.class"
+// Annotation names a class in the way of before there were classes.
+const Annotation = "kubernetes.io/ingress.class"
 
 // Set is the classes whose Ingresses are ours.
 type Set struct {
-	names   map[string]bool
-	unnamed bool // Ingresses without a class are, too
+	names    map[string]bool
+	fallback *networkingv1.IngressClass
 }
 
 // Of reads the cluster's classes.
 func Of(classes iter.Seq[*networkingv1.IngressClass]) Set {
 	s := Set{names: map[string]bool{}}
-	var fallback *networkingv1.IngressClass
 	for class := range classes {
 		if class.Spec.Controller == Controller {
 			s.names[class.Name] = true
 		}
-		if class.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" && (fallback == nil || newer(class, fallback)) {
-			fallback = class
+		if class.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" && (s.fallback == nil || newer(class, s.fallback)) {
+			s.fallback = class
 		}
 	}
-	s.unnamed = fallback != nil && fallback.Spec.Controller == Controller
 	return s
+}
+
+// Default is the name of the class of Ingresses that name none; empty: they have none.
+func (s Set) Default() string {
+	if s.fallback == nil {
+		return ""
+	}
+	return s.fallback.Name
 }
 
 // newer orders default classes: the one that was made later wins, of equals the one whose name comes first.
@@ -54,12 +61,9 @@ func newer(a, b *networkingv1.IngressClass) bool {
 
 // Has says that an Ingress is ours.
 func (s Set) Has(i *networkingv1.Ingress) bool {
-	name := i.Annotations[annotated]
+	name := i.Annotations[Annotation]
 	if i.Spec.IngressClassName != nil {
 		name = *i.Spec.IngressClassName
-	}
-	if name == "" {
-		return s.unnamed
 	}
 	return s.names[name]
 }

@@ -31,15 +31,16 @@ func TestWhichIngressesAreOurs(t *testing.T) {
 	const other = "k8s.io/ingress-nginx"
 	set := func(classes ...*networkingv1.IngressClass) Set { return Of(slices.Values(classes)) }
 	s := set(class("wake", Controller, true, time.Hour), class("second", Controller, false, 0), class("nginx", other, false, 0))
-	for name, ours := range map[string]bool{"": true, "wake": true, "second": true, "nginx": false, "absent": false} {
+	for name, ours := range map[string]bool{"": false, "wake": true, "second": true, "nginx": false, "absent": false} {
 		require.Equal(t, ours, s.Has(of(name)), "class %q", name)
 	}
 	legacy := of("")
-	legacy.Annotations = map[string]string{annotated: "nginx"}
+	legacy.Annotations = map[string]string{Annotation: "nginx"}
 	require.False(t, s.Has(legacy), "the old annotation names a class")
-	require.False(t, set().Has(of("")), "without a default class nobody serves what names none")
+	require.Equal(t, "wake", s.Default())
+	require.Empty(t, set(class("nginx", other, false, 0)).Default())
 	newest := set(class("wake", Controller, true, time.Hour), class("nginx", other, true, 0))
-	require.False(t, newest.Has(of("")), "of two default classes the newer one counts")
+	require.Equal(t, "nginx", newest.Default(), "of two default classes the newer one counts")
 	require.True(t, newest.Has(of("wake")))
-	require.True(t, set(class("wake", Controller, true, 0), class("nginx", other, true, time.Hour)).Has(of("")))
+	require.Equal(t, "wake", set(class("wake", Controller, true, 0), class("nginx", other, true, time.Hour)).Default())
 }

@@ -107,7 +107,7 @@ func (f *Feed) begin() *events.Cursor {
 	defer f.mu.Unlock()
 	state, cursor := f.View.Subscribe()
 	f.state, f.nodes, f.wants, f.epoch = state, map[string]*account{}, map[object]map[string]int{}, string(uuid.NewUUID())
-	f.policies, f.classes = policy.New(state), ingressclass.Of(classesIn(state))
+	f.policies, f.classes = policy.New(state), state.IngressClasses()
 	return cursor
 }
 

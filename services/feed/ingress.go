@@ -8,20 +8,7 @@ import (
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/nodewire"
-	"github.com/wakehq/wake/schemas/ingressclass"
 )
-
-var classesKind = events.GroupResource{Group: "networking.k8s.io", Resource: "ingressclasses"}
-
-func classesIn(state *events.State) iter.Seq[*networkingv1.IngressClass] {
-	return func(yield func(*networkingv1.IngressClass) bool) {
-		for o := range state.All(classesKind, "") {
-			if !yield(o.Typed().(*networkingv1.IngressClass)) {
-				return
-			}
-		}
-	}
-}
 
 // ingresses are those that are Wake's to serve.
 func (f *Feed) ingresses() iter.Seq[*events.Object] {
@@ -56,7 +43,7 @@ func (b *batch) noteDoor(node string) {
 
 // reclass finds out anew which Ingresses are Wake's.
 func (b *batch) reclass() {
-	b.feed.classes = ingressclass.Of(classesIn(b.state))
+	b.feed.classes = b.state.IngressClasses()
 	for node, a := range b.feed.nodes {
 		b.serve(node, a)
 	}

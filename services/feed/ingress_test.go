@@ -34,7 +34,7 @@ func ingressName(name string) object { return object{nodewire.Ingresses, "defaul
 func (h *hand) randomIngress(r *rapid.T, what string) []events.Proposal {
 	if what == "class" {
 		c := class(rapid.SampledFrom([]string{ingressclass.Controller, "another"}).Draw(r, "controller"))
-		ref := events.Ref{Group: classesKind.Group, Resource: classesKind.Resource, Name: c.Name}
+		ref := events.Ref{Group: events.IngressClassesKind.Group, Resource: events.IngressClassesKind.Resource, Name: c.Name}
 		if o, ok := h.state.Get(ref); ok {
 			return []events.Proposal{events.Alter(o, c, "IngressClassChanged")}
 		}
@@ -86,7 +86,7 @@ func TestIngressesAreForNodesThatServe(t *testing.T) {
 		require.Equal(t, []string{"nodes/n1"}, w.knows("n1"))
 		door("true")
 		require.Contains(t, w.knows("n1"), "secrets/other")
-		ref := events.Ref{Group: classesKind.Group, Resource: classesKind.Resource, Name: "wake"}
+		ref := events.Ref{Group: events.IngressClassesKind.Group, Resource: events.IngressClassesKind.Resource, Name: "wake"}
 		o, _ := w.view.State().Get(ref)
 		w.do(events.Alter(o, class("another"), "IngressClassChanged"))
 		require.Equal(t, []string{"nodes/n1"}, w.knows("n1"), "the class is somebody else's now")

@@ -205,7 +205,7 @@ func (f *Feed) send(changes []events.Change, state *events.State) {
 // note finds out whom a change concerns.
 func (b *batch) note(c events.Change) {
 	b.feed.policies.Apply(c, func(node string, name policy.Name) { b.tell(node, object{name.Resource, name.Namespace, name.Name}) })
-	if c.Ref().GroupResource() == classesKind {
+	if c.Ref().GroupResource() == events.IngressClassesKind {
 		b.reclass()
 	}
 	name, ok := objectOf(c.Ref())

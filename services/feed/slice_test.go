@@ -15,7 +15,6 @@ import (
 
 	"github.com/wakehq/wake/events"
 	"github.com/wakehq/wake/events/nodewire"
-	"github.com/wakehq/wake/schemas/ingressclass"
 	"github.com/wakehq/wake/services/feed/policy"
 )
 
@@ -136,7 +135,7 @@ type hand struct {
 func newHand(t require.TestingT) *hand {
 	h := &hand{world: &world{t: t, line: &line{t: t, nodes: map[string]*received{}}}, state: events.NewState(kinds())}
 	h.feed = &Feed{Config: Config{Line: h.line}, state: h.state.Fork(), nodes: map[string]*account{}, wants: map[object]map[string]int{},
-		policies: policy.New(h.state), classes: ingressclass.Of(classesIn(h.state))}
+		policies: policy.New(h.state), classes: h.state.IngressClasses()}
 	return h
 }
 

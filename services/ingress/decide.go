@@ -1,14 +1,12 @@
 package ingress
 
 import (
-	"iter"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/wakehq/wake/events"
-	"github.com/wakehq/wake/schemas/ingressclass"
 	"github.com/wakehq/wake/services/runner"
 )
 
@@ -20,7 +18,7 @@ func (Ingress) Decide(in runner.Input) runner.Decision {
 	}
 	ingress := o.Typed().(*networkingv1.Ingress)
 	var addresses []string
-	if ingressclass.Of(classes(in.State)).Has(ingress) {
+	if in.State.IngressClasses().Has(ingress) {
 		addresses = doors(in.State)
 	}
 	if last := o.Facet(events.Observed); len(addresses) == 0 && (last == nil || last.Actor != actor) {
@@ -39,14 +37,4 @@ func (Ingress) Decide(in runner.Input) runner.Decision {
 		what, note = Withdrawn, events.Note{Reason: "Withdrawn", Message: "Not served here any more"}
 	}
 	return runner.Decision{Each: []events.Proposal{events.Observe(o, &after, what, "status.loadBalancer").With(note)}}
-}
-
-func classes(state *events.State) iter.Seq[*networkingv1.IngressClass] {
-	return func(yield func(*networkingv1.IngressClass) bool) {
-		for o := range state.All(classesKind, "") {
-			if !yield(o.Typed().(*networkingv1.IngressClass)) {
-				return
-			}
-		}
-	}
 }

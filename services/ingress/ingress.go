@@ -12,7 +12,6 @@ import (
 
 var (
 	ingressesKind = events.GroupResource{Group: "networking.k8s.io", Resource: "ingresses"}
-	classesKind   = events.GroupResource{Group: "networking.k8s.io", Resource: "ingressclasses"}
 	nodesKind     = events.GroupResource{Resource: "nodes"}
 )
 
@@ -38,7 +37,7 @@ func (Ingress) Keys(c events.Change, state *events.State) []events.Ref {
 	switch ref := c.Ref(); ref.GroupResource() {
 	case ingressesKind:
 		return []events.Ref{ref}
-	case classesKind:
+	case events.IngressClassesKind:
 		return all(state)
 	case nodesKind:
 		if !slices.Equal(addressesOf(c.Old), addressesOf(c.New)) {

@@ -9,7 +9,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/wakehq/wake/events"
-	"github.com/wakehq/wake/schemas/ingressclass"
 	"github.com/wakehq/wake/services/runner"
 	"github.com/wakehq/wake/services/runner/transcript"
 )
@@ -42,7 +41,7 @@ func TestStatusFollowsTheDoors(t *testing.T) {
 			},
 			"delete": func(t *rapid.T) { _ = w.Delete(ingress(t)) },
 			"default": func(t *rapid.T) {
-				ref := events.Ref{Group: classesKind.Group, Resource: classesKind.Resource, Name: "wake"}
+				ref := events.Ref{Group: events.IngressClassesKind.Group, Resource: events.IngressClassesKind.Resource, Name: "wake"}
 				require.NoError(t, w.Patch(ref, fmt.Appendf(nil, "metadata: {annotations: {ingressclass.kubernetes.io/is-default-class: %q}}", rapid.SampledFrom([]string{"true", "false"}).Draw(t, "default"))))
 			},
 			"door": func(t *rapid.T) {
@@ -70,7 +69,7 @@ func TestStatusFollowsTheDoors(t *testing.T) {
 			for _, at := range i.Status.LoadBalancer.Ingress {
 				given = append(given, at.IP)
 			}
-			if ingressclass.Of(classes(state)).Has(i) {
+			if state.IngressClasses().Has(i) {
 				require.Equal(t, doors(state), given, "%s is ours", o.Ref)
 			} else {
 				require.Empty(t, given, "%s isn't ours", o.Ref)

@@ -28,7 +28,7 @@ func (s *Simulation) write(ref events.Ref) *schemas.Write {
 	return &schemas.Write{Namespace: ref.Namespace, Name: ref.Name, Now: s.now,
 		NewUID:        func() types.UID { return events.DeriveUID(ref, s.state.Revision()) },
 		Suffix:        func() string { return events.DeriveSuffix(ref, s.state.Revision()) },
-		PriorityClass: s.priorityClass, ServiceFamilies: s.state.ServiceFamilies()}
+		PriorityClass: s.priorityClass, ServiceFamilies: s.state.ServiceFamilies(), IngressClasses: s.state.IngressClasses}
 }
 
 // priorityClass finds a class by name; the empty name stands for the default one, the lowest if there are several, as in Kubernetes.

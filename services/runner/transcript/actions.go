@@ -56,7 +56,7 @@ func (w *World) Apply(manifest []byte) error {
 }
 
 func (w *World) write(ref events.Ref) *schemas.Write {
-	return &schemas.Write{Namespace: ref.Namespace, Now: w.now.Truncate(time.Second), ServiceFamilies: w.state.ServiceFamilies(),
+	return &schemas.Write{Namespace: ref.Namespace, Now: w.now.Truncate(time.Second), ServiceFamilies: w.state.ServiceFamilies(), IngressClasses: w.state.IngressClasses,
 		NewUID: func() types.UID { return events.DeriveUID(ref.String(), w.state.Revision()) }}
 }
 
