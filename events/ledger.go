@@ -38,7 +38,7 @@ type Ledger interface {
 
 	// Follow calls deliver with events in ascending order until ctx ends or deliver fails, and returns that error. It begins after start.After, or,
 	// if start.Present, with the last event of every facet. Batch.Revision never steps back, and Batch.Loaded becomes true with the first batch that reaches what
-	// was the ledger's end when Follow began (an empty ledger gives one empty, loaded batch).
+	// was the ledger's end when Follow began (an empty ledger gives one empty, loaded batch). From then on, what one Append has appended comes in one Batch.
 	Follow(ctx context.Context, start Start, deliver func(Batch) error) error
 
 	// Read calls yield with the events that q selects, in ascending order, until yield returns false or all are given.

@@ -124,6 +124,45 @@ func followUnderWriters(t *testing.T, l events.Ledger) {
 	require.NoError(t, group.Wait())
 }
 
+// followWholeBatches wants followers to see what was appended together, together: half of it is what nobody meant.
+func followWholeBatches(t *testing.T, l events.Ledger) {
+	const appends, each, followers = 40, 12, 4
+	ends := make([][]events.Revision, followers) // of what was delivered
+	var group errgroup.Group
+	for follower := range followers {
+		group.Go(func() error {
+			err := l.Follow(deadline(t), events.Start{Present: follower%2 == 0}, func(b events.Batch) error {
+				ends[follower] = append(ends[follower], b.Revision)
+				if b.Revision == appends*(each+1) {
+					return errEnough
+				}
+				return nil
+			})
+			if !errors.Is(err, errEnough) {
+				return err
+			}
+			return nil
+		})
+	}
+	whole := map[events.Revision]bool{0: true} // revisions at which nothing is halved
+	for i := range appends {
+		proposals := make([]events.Proposal, each)
+		for k := range proposals {
+			proposals[k] = pod(fmt.Sprintf("p%d-%d", i, k), "1", 0)
+		}
+		last, err := l.Append(t.Context(), proposals...)
+		require.NoError(t, err)
+		whole[last] = true
+		whole[append1(t, l, pod(fmt.Sprintf("single%d", i), "1", 0))] = true
+	}
+	require.NoError(t, group.Wait())
+	for _, revisions := range ends {
+		for _, revision := range revisions {
+			require.True(t, whole[revision], "a follower was given what there is up to %d, in the middle of a batch", revision)
+		}
+	}
+}
+
 func followDeliverFails(t *testing.T, l events.Ledger) {
 	append1(t, l, pod("a", "1", 0))
 	failure := errors.New("no more")

@@ -41,6 +41,7 @@ func Run(t *testing.T, open Open) {
 		"follow the present":          followPresent,
 		"follow after a revision":     followAfter,
 		"follow under writers":        followUnderWriters,
+		"follow whole batches":        followWholeBatches,
 		"follow ends with deliver":    followDeliverFails,
 		"read":                        reads,
 		"read stops":                  readStops,

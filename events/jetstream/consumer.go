@@ -50,6 +50,7 @@ type from struct {
 	present  bool   // the last message per subject
 	filters  []string
 	raw      bool          // messages are wanted as they are
+	whole    bool          // an atomic batch's events are wanted together
 	beats    time.Duration // between heartbeats; 0 is heartbeatEvery
 }
 
@@ -81,12 +82,16 @@ type consumer struct {
 	sequence uint64 // of the consumer's deliveries
 	decoder  events.Decoder
 	likely   int // how many events the next batch may have
+	whole    bool
+	open     []arrival // of an atomic batch whose last event has not come yet
+	openID   string
+	beats    int // heartbeats since the last message
 	arrived  chan struct{}
 }
 
 // consume makes a consumer. The caller closes it.
 func (l *Ledger) consume(ctx context.Context, start from) (*consumer, error) {
-	c := &consumer{ledger: l, name: l.ids.Next(), raw: start.raw, arrived: make(chan struct{}, 1)}
+	c := &consumer{ledger: l, name: l.ids.Next(), raw: start.raw, whole: start.whole, arrived: make(chan struct{}, 1)}
 	c.name = strings.ReplaceAll(c.name, ".", "-")
 	inbox := nats.NewInbox()
 	config := map[string]any{
@@ -171,13 +176,58 @@ func (c *consumer) frame(f *frame) {
 		return
 	}
 	e, err := c.decoder.Decode(f.subject, f.header, f.payload)
-	add(c.batch(), string(f.subject), &e, err, meta.stream, time.Unix(0, meta.nanoseconds))
+	c.put(arrival{string(f.subject), e, err, meta.stream, time.Unix(0, meta.nanoseconds)}, func() (id []byte, last bool) {
+		_, id, _ = bytes.Cut(f.header, batchOpens)
+		id, _, _ = bytes.Cut(id, newline)
+		return id, bytes.Contains(f.header, batchCloses)
+	})
 }
 
-// batch returns where the next event goes.
-func (c *consumer) batch() *events.Batch {
+// arrival is a message that has come, as an event or why it is none.
+type arrival struct {
+	subject  string
+	event    events.Event
+	err      error
+	revision events.Revision
+	stored   time.Time
+}
+
+var batchOpens, batchCloses = []byte(headerBatch + ": "), []byte(headerBatchCommit + ":")
+
+// put notes what has come. Of an atomic batch nobody sees a part: it waits until its last event is there. Of one of which a part was superseded or can't be read, that never
+// comes, but what follows does, or silence.
+func (c *consumer) put(a arrival, batch func() (id []byte, last bool)) {
+	c.beats = 0
+	if c.whole {
+		id, last := batch()
+		if string(id) != c.openID {
+			c.flush(0)
+		}
+		if len(id) > 0 && !last {
+			c.openID = string(id)
+			c.open = append(c.open, a)
+			return
+		}
+	}
+	c.flush(1)
+	a.addTo(c.batch(1))
+}
+
+// flush gives out what waited, and leaves room for more beside it.
+func (c *consumer) flush(more int) {
+	if len(c.open) > 0 {
+		b := c.batch(len(c.open) + more)
+		for i := range c.open {
+			c.open[i].addTo(b)
+		}
+	}
+	c.open, c.openID = nil, ""
+}
+
+// batch returns where the next events go, which stay together.
+func (c *consumer) batch(more int) *events.Batch {
 	n := len(c.got.batches)
-	if n == 0 || len(c.got.batches[n-1].Events) == maxBatchEvents {
+	if n == 0 || len(c.got.batches[n-1].Events)+more > maxBatchEvents {
 		c.likely = min(max(2*c.likely, 1), maxBatchEvents)
 		c.got.batches = append(c.got.batches, events.Batch{Events: make([]events.Event, 0, c.likely)})
 		n++
@@ -226,6 +276,9 @@ func (c *consumer) control(msg *nats.Msg) {
 	if scanned, err := strconv.ParseUint(first(msg.Header, headerLastStream), 10, 64); err == nil {
 		c.got.reached = max(c.got.reached, scanned)
 	}
+	if c.beats++; c.beats > 1 && stalled == "" {
+		c.flush(0)
+	}
 	c.got.alive = c.got.alive || stalled == ""
 }
 
@@ -236,7 +289,10 @@ func (c *consumer) message(msg *nats.Msg) {
 	case c.raw:
 		c.got.raw = append(c.got.raw, rawMessage(msg, meta))
 	default:
-		decode(c.batch(), msg.Subject, msg, meta.stream, time.Unix(0, meta.nanoseconds))
+		e, err := decode(msg.Subject, msg)
+		c.put(arrival{msg.Subject, e, err, meta.stream, time.Unix(0, meta.nanoseconds)}, func() (id []byte, last bool) {
+			return []byte(first(msg.Header, headerBatch)), first(msg.Header, headerBatchCommit) != ""
+		})
 	}
 }
 
@@ -253,20 +309,20 @@ func (c *consumer) delivered(reply string) (metadata, bool) {
 	return meta, true
 }
 
-// decode adds a message to a batch, as an event or set aside.
-func decode(b *events.Batch, subject string, msg *nats.Msg, revision events.Revision, stored time.Time) {
-	e, err := events.Decode(subject, func(name string) string { return first(msg.Header, name) }, msg.Data)
-	add(b, subject, &e, err, revision, stored)
+// decode reads a message.
+func decode(subject string, msg *nats.Msg) (events.Event, error) {
+	return events.Decode(subject, func(name string) string { return first(msg.Header, name) }, msg.Data)
 }
 
-func add(b *events.Batch, subject string, e *events.Event, err error, revision events.Revision, stored time.Time) {
-	b.Revision = revision
-	if err != nil {
-		b.SetAside = append(b.SetAside, events.SetAside{Revision: revision, Subject: subject, Reason: err.Error()})
+// addTo adds what has come to a batch, as an event or set aside.
+func (a *arrival) addTo(b *events.Batch) {
+	b.Revision = a.revision
+	if a.err != nil {
+		b.SetAside = append(b.SetAside, events.SetAside{Revision: a.revision, Subject: a.subject, Reason: a.err.Error()})
 		return
 	}
-	e.Revision, e.Stored = revision, stored.UTC()
-	b.Events = append(b.Events, *e)
+	a.event.Revision, a.event.Stored = a.revision, a.stored.UTC()
+	b.Events = append(b.Events, a.event)
 }
 
 // take waits for messages or a sign of life. The error is errLost, or that of ctx.

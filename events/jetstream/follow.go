@@ -33,7 +33,7 @@ func (l *Ledger) Follow(ctx context.Context, start events.Start, deliver func(ev
 	if state.FirstSeq > state.LastSeq {
 		f.end = min(f.end, f.revision) // all was trimmed: nothing is to come
 	}
-	c, err := l.consume(ctx, from{present: start.Present, sequence: start.After + 1, filters: everything})
+	c, err := l.consume(ctx, from{present: start.Present, sequence: start.After + 1, filters: everything, whole: true})
 	for err == nil {
 		err = f.drain(ctx, c, start.Present)
 		c.close()
@@ -158,7 +158,7 @@ func (f *follower) hand(b events.Batch) error {
 
 // again makes a consumer that goes on where the lost one ended.
 func (f *follower) again(ctx context.Context, present bool) (*consumer, error) {
-	start := from{sequence: f.revision + 1, filters: everything, present: present && f.revision == 0}
+	start := from{sequence: f.revision + 1, filters: everything, whole: true, present: present && f.revision == 0}
 	for began := time.Now(); ; {
 		c, err := f.ledger.consume(ctx, start)
 		switch {

@@ -224,6 +224,8 @@ func (l *Ledger) lookUpOnce(ctx context.Context, filters []string, to events.Rev
 		if err != nil {
 			return batch, fmt.Errorf("the broker's answer has no time: %w", err)
 		}
-		decode(&batch, first(msg.Header, headerSubject), msg, revision, stored)
+		a := arrival{subject: first(msg.Header, headerSubject), revision: revision, stored: stored}
+		a.event, a.err = decode(a.subject, msg)
+		a.addTo(&batch)
 	}
 }

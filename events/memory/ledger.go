@@ -13,7 +13,7 @@ import (
 	"github.com/wakehq/wake/events"
 )
 
-// maxBatchEvents bounds what Follow delivers at once.
+// maxBatchEvents bounds what Follow delivers at once, unless more was appended together.
 const maxBatchEvents = 256
 
 // Ledger implements events.Ledger. Its zero value is not ready for use: see New.
@@ -34,6 +34,7 @@ type record struct {
 	event events.Event
 	aside *events.SetAside
 	raw   events.Raw
+	more  bool // the next one was appended with it
 }
 
 // end returns the last revision. The caller holds l.mu.
@@ -46,6 +47,17 @@ func (l *Ledger) after(revision, to events.Revision) []record {
 		return nil
 	}
 	return l.log[from-l.trimmed : to-l.trimmed]
+}
+
+// wholeAfter returns some records after a revision, and all that were appended with the last of them. The caller holds l.mu.
+func (l *Ledger) wholeAfter(revision events.Revision) []record {
+	to := revision + maxBatchEvents
+	records := l.after(revision, to)
+	for len(records) > 0 && records[len(records)-1].more {
+		to++
+		records = l.after(revision, to)
+	}
+	return records
 }
 
 // slot is a facet of an object.
@@ -125,6 +137,7 @@ func (l *Ledger) store(proposals []events.Proposal) (events.Revision, error) {
 		header := map[string]string{}
 		events.EachHeader(e, func(name, value string) { header[name] = value })
 		l.add(events.Subject(e.Facet, e.Ref), header, slices.Clone(e.Payload))
+		l.log[len(l.log)-1].more = i < len(proposals)-1
 	}
 	return l.end(), nil
 }
@@ -195,7 +208,7 @@ func (l *Ledger) Follow(ctx context.Context, start events.Start, deliver func(ev
 		l.faults.stall(ctx)
 		l.mu.Lock()
 		at = max(at, l.trimmed) // as the broker does: who is overtaken by a trim misses what it took
-		records, moved := l.after(at, at+maxBatchEvents), l.moved
+		records, moved := l.wholeAfter(at), l.moved
 		l.mu.Unlock()
 		if err := ctx.Err(); err != nil {
 			return err
