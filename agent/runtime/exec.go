@@ -38,6 +38,9 @@ func (d *Docker) Exec(ctx context.Context, id string, command []string) (code in
 		_, _ = io.Copy(io.Discard, stream.Reader)
 	}
 	if ctx.Err() != nil {
+		if err := d.ping(ctx); err != nil {
+			return 0, out.String(), err
+		}
 		return 0, out.String(), fmt.Errorf("command %q timed out: %w", command, ctx.Err())
 	}
 	for deadline := time.Now().Add(execSettles); ; {
@@ -54,4 +57,17 @@ func (d *Docker) Exec(ctx context.Context, id string, command []string) (code in
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// pingWithin is how long Docker may take to say that it is there.
+const pingWithin = time.Second
+
+// ping asks whether Docker answers at all, though ctx may have ended.
+func (d *Docker) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingWithin)
+	defer cancel()
+	if _, err := d.client.Ping(ctx); err != nil {
+		return fmt.Errorf("no answer from Docker: %s", err.Error()) // not that the command took too long
+	}
+	return nil
 }

@@ -9,7 +9,7 @@
 //     that were left behind are removed by the next fabric.
 //   - When the test has failed, the end of what each program said is in its output.
 //
-// All machines are on one link (a bridge), or with Config.Routed on links of their own behind a router. The control plane runs on machines too. A
-// machine called Outside is beyond the router and no part of the cluster. Links drop without a word when they are cut, as a broken switch does: no
-// interface goes down. There is no delay on a slowed link (the kernels that this runs on lack netem), but a rate and loss.
+// All machines are on one link (a bridge), or with Config.Routed on links of their own behind a router. The control plane runs on machines too, in one
+// process (Control) or in many (Plane). A machine called Outside is beyond the router and no part of the cluster. Links drop without a word when they are
+// cut, as a broken switch does: no interface goes down. There is no delay on a slowed link (the kernels that this runs on lack netem), but a rate and loss.
 package fabric

@@ -167,7 +167,12 @@ func (m *Machine) Start(name, program string, args ...string) (*Process, error) 
 func (m *Machine) log(name string) string { return filepath.Join(m.dir(), name+".log") }
 
 // Signal sends a signal to the process.
-func (p *Process) Signal(s syscall.Signal) { _ = syscall.Kill(p.pid, s) }
+func (p *Process) Signal(s syscall.Signal) {
+	_ = syscall.Kill(p.pid, s)
+	if s == syscall.SIGCONT || s == syscall.SIGKILL {
+		_ = syscall.Kill(p.cmd.Process.Pid, syscall.SIGCONT) // nsenter stops itself when what it runs is stopped
+	}
+}
 
 // Kill ends the process as nothing can prevent, and waits for its end.
 func (p *Process) Kill() {

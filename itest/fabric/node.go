@@ -3,6 +3,7 @@ package fabric
 import (
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,6 +42,18 @@ func (n *Node) Docker(args ...string) string {
 
 // KillDocker ends dockerd as nothing can prevent. Its containers go on.
 func (n *Node) KillDocker() { n.t.Helper(); n.f.process(n.t, n.Machine, "dockerd").Kill() }
+
+// StallDocker stops dockerd where it is: it takes connections and answers nobody.
+func (n *Node) StallDocker() {
+	n.t.Helper()
+	n.f.process(n.t, n.Machine, "dockerd").Signal(syscall.SIGSTOP)
+}
+
+// ContinueDocker ends StallDocker.
+func (n *Node) ContinueDocker() {
+	n.t.Helper()
+	n.f.process(n.t, n.Machine, "dockerd").Signal(syscall.SIGCONT)
+}
 
 // StartDocker starts dockerd again.
 func (n *Node) StartDocker() { n.t.Helper(); require.NoError(n.t, n.startDocker()) }

@@ -27,17 +27,19 @@ type row struct {
 	Fault            string
 	Noticed          string
 	Requests, Failed int
+	Last             string // failed request, after it was noticed
 	Gap              time.Duration
 	Writes           time.Duration // for how long the API took none
 	Replaced         int           // pods
 	Restarted        int           // containers that ran on, and were started again
 }
 
-func (w *world) strike(what string) *incident {
+// strike has clients ask, requests from inside coming from a node's pod, and notes what there is.
+func (w *world) strike(what, node string) *incident {
 	w.t.Helper()
 	w.calm()
-	i := &incident{world: w, row: row{Fault: what, Noticed: "—"}}
-	i.outside, i.inside, i.writer = w.outside().Count(w.t), w.inside().Count(w.t), w.write(w.t)
+	i := &incident{world: w, row: row{Fault: what, Noticed: "—", Last: "—"}}
+	i.outside, i.inside, i.writer = w.outside().Count(w.t), w.inside(node).Count(w.t), w.write(w.t)
 	w.f.Eventually("requests are answered and writes taken", func() error {
 		if i.writer.count() < 5 || i.outside.SoFar().Total < 50 || i.inside.SoFar().Total < 50 {
 			return fmt.Errorf("%d writes, %s, %s", i.writer.count(), i.outside.SoFar(), i.inside.SoFar())
@@ -56,7 +58,7 @@ func (i *incident) nodes() (names []string) {
 	return names
 }
 
-// answered waits until the clients were answered for that long after now, in which nothing may change.
+// goesOn waits until the clients have asked for that long from now on.
 func (i *incident) goesOn(d time.Duration) {
 	i.t.Helper()
 	need := int(d / (20 * time.Millisecond))
@@ -72,6 +74,14 @@ func (i *incident) over() []event {
 	i.row.Requests, i.row.Failed = out.Total+in.Total, len(out.Failures)+len(in.Failures)
 	i.row.Gap = max(out.Gap, in.Gap)
 	all := i.log(i.before)
+	i.t.Cleanup(func() {
+		if i.t.Failed() {
+			for _, e := range all {
+				i.t.Logf("%s after %s", e, seconds(e.Stored.Sub(i.struck)))
+			}
+			i.t.Log(i.late(time.Time{}))
+		}
+	})
 	for _, e := range of(all, "PodCreated", "") {
 		if strings.HasPrefix(e.Ref.Name, "web-") {
 			i.row.Replaced++
@@ -141,9 +151,9 @@ func (i *incident) replaced(pod string) {
 		return fmt.Errorf("pods by node: %v", on)
 	})
 	i.p.Expect("the replacement is ready", "3", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
-	last := i.lastFailure()
+	from := time.Now()
 	i.goesOn(5 * time.Second)
-	require.Equal(i.t, last, i.lastFailure(), "no request fails any more")
+	require.Empty(i.t, i.late(from), "no request fails any more")
 }
 
 // returned waits until the node that broke is back and has ended the pod that was replaced meanwhile.
@@ -172,9 +182,21 @@ func (i *incident) lost(events []event) {
 	at := i.noticed("NodeLost", all)
 	require.Equal(i.t, 1, i.row.Replaced)
 	if last := i.lastFailure(); !last.IsZero() {
-		i.t.Logf("the last request that failed was begun %s after NodeLost", last.Sub(at).Round(time.Millisecond))
-		require.Less(i.t, last.Sub(at), rotation, "the endpoints of the lost node are out of rotation")
+		i.row.Last = seconds(last.Sub(at))
+		require.Empty(i.t, i.late(at.Add(rotation)), "the endpoints of the lost node are out of rotation %s after it was noticed, at %s", rotation, at)
 	}
+}
+
+// late lists the failures of requests that were begun after a moment, which are to be none.
+func (i *incident) late(after time.Time) (list []string) {
+	for name, tally := range map[string]fabric.Tally{"outside": i.outside.SoFar(), "inside": i.inside.SoFar()} {
+		for _, f := range tally.Failures {
+			if f.At.After(after) {
+				list = append(list, fmt.Sprintf("%s, from %s: %v", f.At.Format("15:04:05.000"), name, f.Err))
+			}
+		}
+	}
+	return list
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }

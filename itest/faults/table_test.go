@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -22,18 +21,21 @@ keeper. Clients ask the service 50 times a second each, over a new connection ea
 by a node port, one from a pod by the cluster IP. A writer changes an object ten times a second, by the other gateway if one doesn't take it. All of it is on one machine of
 two cores (` + "`itest/fabric`" + `). Pods leave a node that is unreachable after 5 s (their tolerationSeconds; Kubernetes' default is 300).
 
-Under "requests failed" are those that did while the fault lasted and for 12 s after it, a longest gap is the longest time without an answer, and for the writer without a
-write that was taken.
+A fault's requests are those made while it lasted and for 12 s after it; the longest gap is the longest time without an answer at either client. "Writes stood still" is the
+longest time in which no write was taken. "Replaced" are pods that were made anew elsewhere, "restarted" containers of pods that stayed where they were.
 
-| fault | noticed | requests | failed | longest gap | writes stood still | pods replaced | containers started again |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| fault | noticed | requests | failed | the last one after it was noticed | longest gap | writes stood still | replaced | restarted |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 `
+
+// tabulating says whether the table is to be written.
+func tabulating() bool { return os.Getenv(tableFile) != "" }
 
 // tabulate shows the table, and writes it down if that is asked for.
 func tabulate(t *testing.T, rows []row) {
 	var table strings.Builder
 	for _, r := range rows {
-		fmt.Fprintf(&table, "| %s | %s | %d | %d | %s | %s | %d | %d |\n", r.Fault, r.Noticed, r.Requests, r.Failed, seconds(r.Gap.Round(time.Millisecond)), seconds(r.Writes), r.Replaced, r.Restarted)
+		fmt.Fprintf(&table, "| %s | %s | %d | %d | %s | %s | %s | %d | %d |\n", r.Fault, r.Noticed, r.Requests, r.Failed, r.Last, seconds(r.Gap), seconds(r.Writes), r.Replaced, r.Restarted)
 	}
 	t.Logf("\n%s", table.String())
 	if file := os.Getenv(tableFile); file != "" {

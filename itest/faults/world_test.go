@@ -17,7 +17,8 @@ import (
 )
 
 // The pods of web leave a node that is unreachable after five seconds, and one that isn't ready after a minute. Their liveness is asked of Docker, so that a dockerd that
-// doesn't answer would have them restarted if that counted. steady is on each node, and stays there whatever happens. client is where requests from inside come from.
+// doesn't answer would have them restarted if that counted. A steady pod is on each node, and stays
+// there whatever happens; requests from inside come from there.
 const manifests = `
 apiVersion: apps/v1
 kind: Deployment
@@ -68,7 +69,7 @@ spec:
       livenessProbe: {exec: {command: [/demo, --exit]}, periodSeconds: 3, timeoutSeconds: 10, failureThreshold: 1}
 `
 
-// The nodes. Requests from outside come in at one that stays, requests from inside come from a pod there.
+// The nodes. Requests from outside come in at one that stays; those from inside come from a pod there, or on the node that breaks if they can.
 const (
 	stays  = "a"
 	breaks = "c"
@@ -92,7 +93,7 @@ func newWorld(t testing.TB) *world {
 	for _, n := range f.Nodes() {
 		all += "---" + strings.NewReplacer("NAME", "steady-"+n.Name, "NODE", n.Name).Replace(onNode)
 	}
-	w.p.Apply(all + "---" + strings.NewReplacer("NAME", "client", "NODE", stays).Replace(onNode))
+	w.p.Apply(all)
 	w.clusterIP = strings.TrimSpace(w.p.Kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"))
 	return w
 }
@@ -107,9 +108,10 @@ func (w *world) outside() fabric.Client {
 	return fabric.Client{Dial: w.f.Machine(fabric.Outside).Dial, Address: w.f.Node(stays).Addr.String() + ":30080"}
 }
 
-func (w *world) inside() fabric.Client {
-	id := strings.TrimPrefix(strings.TrimSpace(w.p.Kubectl("get", "pod", "client", "-o", "jsonpath={.status.containerStatuses[0].containerID}")), "docker://")
-	return fabric.Client{Dial: w.f.Node(stays).ContainerDial(id), Address: w.clusterIP + ":80"}
+// inside asks from a pod of a node.
+func (w *world) inside(node string) fabric.Client {
+	id := strings.TrimPrefix(strings.TrimSpace(w.p.Kubectl("get", "pod", "steady-"+node, "-o", "jsonpath={.status.containerStatuses[0].containerID}")), "docker://")
+	return fabric.Client{Dial: w.f.Node(node).ContainerDial(id), Address: w.clusterIP + ":80"}
 }
 
 // webPods are the pods of web by the node that they are on.
@@ -129,16 +131,16 @@ func (w *world) calm() {
 	for _, n := range w.f.Nodes() {
 		w.p.ExpectReady(n.Name, "True")
 	}
-	w.p.Expect("all pods are ready", strings.TrimSpace(strings.Repeat("True ", 7)), "get", "pods", "-o", pods)
+	w.p.Expect("all pods are ready", strings.TrimSpace(strings.Repeat("True ", 6)), "get", "pods", "-o", pods)
 	if on := w.webPods(); len(on) != 3 {
 		w.p.Kubectl("scale", "deployment/web", "--replicas=0")
 		w.p.Expect("web has no pods", "", "get", "pods", "-l", "app=web", "-o", "name")
 		w.p.Kubectl("scale", "deployment/web", "--replicas=3")
-		w.p.Expect("all pods are ready", strings.TrimSpace(strings.Repeat("True ", 7)), "get", "pods", "-o", pods)
+		w.p.Expect("all pods are ready", strings.TrimSpace(strings.Repeat("True ", 6)), "get", "pods", "-o", pods)
 		require.Len(w.t, w.webPods(), 3, "each node has a pod of web")
 	}
 	w.p.Expect("all are endpoints", "true true true", "get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "jsonpath={.items[*].endpoints[*].conditions.ready}")
-	for _, client := range []fabric.Client{w.outside(), w.inside()} {
+	for _, client := range []fabric.Client{w.outside(), w.inside(stays), w.inside(breaks)} {
 		counting := client.Count(w.t)
 		w.f.Eventually("each pod of web answers", func() error {
 			if tally := counting.SoFar(); len(tally.By) < 3 {

@@ -64,7 +64,7 @@ func TestHalfABatchDecidesNothing(t *testing.T) {
 
 // inOne says that two events are of one decision, and so of one batch.
 func inOne(a, b *events.Event) bool {
-	return a.Actor == "service:replication" && a.Actor == b.Actor && a.Key == b.Key && a.Basis == b.Basis && a.At.Equal(b.At)
+	return a.Actor == "service:replication" && b.Actor == "service:replication" && a.Key == b.Key && a.Basis == b.Basis && a.At.Equal(b.At)
 }
 
 func after(t *testing.T, w *transcript.World, entries []transcript.Entry) *events.State {
