@@ -85,9 +85,9 @@ func dockerAway(w *world) row {
 	return withoutDocker(w, "dockerd killed, started again after 20 s", (*fabric.Node).KillDocker, (*fabric.Node).StartDocker)
 }
 
-// dockerStalled has a node's dockerd hang as long.
+// dockerStalled has a node's dockerd hang until that is noticed.
 func dockerStalled(w *world) row {
-	return withoutDocker(w, "dockerd stalled for 20 s", (*fabric.Node).StallDocker, (*fabric.Node).ContinueDocker)
+	return withoutDocker(w, "dockerd stalled until its node was noticed not to be ready", (*fabric.Node).StallDocker, (*fabric.Node).ContinueDocker)
 }
 
 func withoutDocker(w *world, what string, lose, find func(*fabric.Node)) row {
