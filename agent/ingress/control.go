@@ -18,6 +18,7 @@ type status struct {
 	PID       int       `json:"pid"`
 	Build     string    `json:"build"`
 	Addresses Addresses `json:"addresses"`
+	Listening bool      `json:"listening,omitempty"`
 	Failed    string    `json:"failed,omitempty"` // why it can't serve
 	mark
 }
@@ -36,10 +37,11 @@ type told struct {
 
 // The paths at which a server's process is spoken to.
 const (
-	pathStatus = "/status" // what it is
-	pathWatch  = "/watch"  // an answer that ends when it doesn't listen any more
-	pathApply  = "/apply"  // a change
-	pathQuit   = "/quit"   // it is to end
+	pathStatus   = "/status"   // what it is
+	pathWatch    = "/watch"    // an answer that ends when it doesn't listen any more
+	pathApply    = "/apply"    // a change
+	pathQuit     = "/quit"     // it is to end
+	pathHandover = "/handover" // its listening sockets, for another process
 )
 
 // process is a server in a process of its own, as the agent speaks to it.
@@ -101,6 +103,7 @@ func (p *process) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, _ *http.Request) { p.tell(w) })
 	mux.HandleFunc("POST "+pathApply, p.apply)
+	mux.HandleFunc("GET "+pathHandover, p.handover)
 	mux.HandleFunc("POST "+pathQuit, func(http.ResponseWriter, *http.Request) { p.quit() })
 	mux.HandleFunc("GET "+pathWatch, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
@@ -117,7 +120,7 @@ func (p *process) handler() http.Handler {
 func (p *process) tell(w http.ResponseWriter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := status{PID: os.Getpid(), Build: p.build, Addresses: p.server.addresses, mark: p.at}
+	s := status{PID: os.Getpid(), Build: p.build, Addresses: p.server.addresses, Listening: p.server.serving.Load() != nil, mark: p.at}
 	if p.failed != nil {
 		s.Failed = p.failed.Error()
 	}
@@ -146,9 +149,9 @@ func (p *process) apply(w http.ResponseWriter, r *http.Request) {
 	p.at = t.mark
 }
 
-// client speaks to the process behind a socket.
+// client speaks to the process behind a socket, whichever that is at the moment: no connection is kept.
 func client(socket string) *http.Client {
-	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", socket)
 	}}}
 }

@@ -24,9 +24,10 @@ import (
 type KeeperConfig struct {
 	Socket    string // where the process is spoken to
 	Addresses Addresses
-	Build     string       // tells apart the versions of this program
-	Start     func() error // starts a process that calls Serve with all that, and that goes on when this one ends
-	Log       *slog.Logger
+	Build     string // tells apart the versions of this program
+	// Start starts a process that calls Serve with all that, and that goes on when this one ends. If it is to take over, it calls TakeOver before.
+	Start func(takeOver bool) error
+	Log   *slog.Logger
 }
 
 // Keeper keeps a process that serves Ingresses, and tells it what the agent learns. It is the agent's side.
@@ -185,7 +186,8 @@ func (k *Keeper) find(ctx context.Context, c *http.Client) error {
 	if err == nil && s.Build == k.Build && s.Addresses == k.Addresses && s.Failed == "" {
 		return nil
 	}
-	if err == nil {
+	takeOver := err == nil && s.Failed == "" && s.Addresses == k.Addresses && s.Listening
+	if err == nil && !takeOver {
 		if s.Failed != "" {
 			k.complain(errors.New(s.Failed))
 		}
@@ -193,13 +195,17 @@ func (k *Keeper) find(ctx context.Context, c *http.Client) error {
 			return err
 		}
 	}
-	if err := k.Start(); err != nil {
+	if err := k.Start(takeOver); err != nil {
 		return fmt.Errorf("starting the process: %w", err)
 	}
 	deadline := time.Now().Add(startWithin)
 	for {
-		if _, err = k.ask(ctx, c); err == nil || ctx.Err() != nil || time.Now().After(deadline) {
-			return err
+		s, err := k.ask(ctx, c)
+		if err == nil && s.Build == k.Build {
+			return nil
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return errors.Join(errors.New("the process that was started doesn't answer"), err)
 		}
 		select {
 		case <-ctx.Done():

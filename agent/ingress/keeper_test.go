@@ -2,11 +2,14 @@ package ingress
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +24,7 @@ const (
 	childSocket = "WAKE_TEST_INGRESS_SOCKET"
 	childHTTP   = "WAKE_TEST_INGRESS_HTTP"
 	childBuild  = "WAKE_TEST_INGRESS_BUILD"
+	childTakes  = "WAKE_TEST_INGRESS_TAKES"
 )
 
 func TestMain(m *testing.M) {
@@ -29,6 +33,9 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	server, err := NewServer(Addresses{HTTP: os.Getenv(childHTTP)}, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err == nil && os.Getenv(childTakes) == "true" {
+		err = server.TakeOver(context.Background(), socket)
+	}
 	if err == nil {
 		err = Serve(context.Background(), socket, os.Getenv(childBuild), server)
 	}
@@ -48,9 +55,9 @@ type keeping struct {
 func keep(t *testing.T, socket, http, build string) *keeping {
 	t.Helper()
 	config := KeeperConfig{Socket: socket, Addresses: Addresses{HTTP: http}, Build: build, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
-	config.Start = func() error {
+	config.Start = func(takeOver bool) error {
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), childSocket+"="+socket, childHTTP+"="+http, childBuild+"="+build)
+		child.Env = append(os.Environ(), childSocket+"="+socket, childHTTP+"="+http, childBuild+"="+build, fmt.Sprintf("%s=%v", childTakes, takeOver))
 		child.Stderr = os.Stderr
 		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := child.Start(); err != nil {
@@ -117,20 +124,64 @@ func TestKeeper(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond)
 	until("one")
 
-	// Another version of the program takes over.
+	// Another version of the program takes over, and no client notices.
 	second := k.status(t).PID
 	k.stop()
+	stop := ceaseless(t, "http://"+at+"/")
 	k = keep(t, socket, at, "2")
 	k.Apply(true, objects(t, ingress(t, "i", toService("web")), service("web"), slice("web", "s", two)))
 	until("two")
 	require.NotEqual(t, second, k.status(t).PID)
 	require.Equal(t, "2", k.status(t).Build)
+	require.Eventually(t, func() bool { return syscall.Kill(second, 0) != nil }, 10*time.Second, 5*time.Millisecond, "the process before ends")
+	stop()
+
+	// Other addresses are other sockets.
+	k.stop()
+	at = freeAddress(t)
+	k = keep(t, socket, at, "2")
+	k.Apply(true, objects(t, ingress(t, "i", toService("web")), service("web"), slice("web", "s", one)))
+	until("one")
 
 	k.stop()
 	require.NoError(t, Stop(t.Context(), socket))
 	_, _, err := tryGet(c, "http://"+at+"/")
 	require.Error(t, err)
 	require.NoError(t, Stop(t.Context(), socket), "there is nothing to stop")
+}
+
+// ceaseless asks a URL without a pause, over connections that are kept and over new ones, until it is told to stop; no request may fail.
+func ceaseless(t *testing.T, url string) (stop func()) {
+	t.Helper()
+	ending := make(chan struct{})
+	var clients sync.WaitGroup
+	var asked, failed atomic.Int64
+	for _, keep := range []bool{true, false, true, false} {
+		clients.Go(func() {
+			c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: !keep}}
+			defer c.CloseIdleConnections()
+			for {
+				select {
+				case <-ending:
+					return
+				default:
+				}
+				asked.Add(1)
+				if status, body, err := tryGet(c, url); err != nil || status != http.StatusOK {
+					failed.Add(1)
+					t.Logf("%d %s %v", status, body, err)
+				}
+			}
+		})
+	}
+	end := sync.OnceFunc(func() { close(ending); clients.Wait() })
+	t.Cleanup(end)
+	return func() {
+		end()
+		t.Logf("%d requests, %d failed", asked.Load(), failed.Load())
+		require.Zero(t, failed.Load())
+		require.Greater(t, asked.Load(), int64(50))
+	}
 }
 
 // TestAddressThatIsTaken holds that a process that can't listen is tried again until it can.

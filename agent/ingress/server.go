@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,11 @@ import (
 type Addresses struct {
 	HTTP  string `json:"http"`
 	HTTPS string `json:"https"`
+}
+
+// list are those at which is listened.
+func (a Addresses) list() []string {
+	return slices.DeleteFunc([]string{a.HTTP, a.HTTPS}, func(address string) bool { return address == "" })
 }
 
 const (
@@ -37,6 +44,11 @@ type Server struct {
 	forwarder *forwarder
 	known     chan struct{} // closed when a full change has arrived
 	silent    chan struct{} // closed when it listens no more
+
+	inherited   []door                 // sockets of the process before; none: they are opened
+	predecessor io.Closer              // that process: it ends when this is closed
+	serving     atomic.Pointer[[]door] // nil: it doesn't listen yet
+	retiring    atomic.Bool            // another process listens
 
 	table atomic.Pointer[table]
 
@@ -77,9 +89,12 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	doors, err := s.open(ctx)
-	if err != nil {
-		return err
+	doors := s.inherited
+	if doors == nil {
+		var err error
+		if doors, err = s.open(ctx); err != nil {
+			return err
+		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	var listening sync.WaitGroup
@@ -104,6 +119,10 @@ func (s *Server) Run(ctx context.Context) error {
 			return errors.Join(ctx.Err(), server.Shutdown(draining))
 		})
 	}
+	s.serving.Store(&doors)
+	if s.predecessor != nil {
+		_ = s.predecessor.Close()
+	}
 	go func() {
 		listening.Wait()
 		close(s.silent)
@@ -111,18 +130,9 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// door is where clients come in.
-type door struct {
-	net.Listener
-	secure bool
-}
-
 // open listens at all addresses, or at none.
 func (s *Server) open(ctx context.Context) (doors []door, err error) {
-	for _, address := range []string{s.addresses.HTTP, s.addresses.HTTPS} {
-		if address == "" {
-			continue
-		}
+	for _, address := range s.addresses.list() {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err != nil {
 			for _, d := range doors {
@@ -130,7 +140,7 @@ func (s *Server) open(ctx context.Context) (doors []door, err error) {
 			}
 			return nil, fmt.Errorf("listening at %s for Ingresses: %w", address, err)
 		}
-		doors = append(doors, door{listener, address == s.addresses.HTTPS})
+		doors = append(doors, newDoor(listener, address == s.addresses.HTTPS))
 	}
 	return doors, nil
 }
@@ -150,6 +160,9 @@ func (s *Server) httpServer() *http.Server {
 
 // ServeHTTP serves one request by the table of the moment.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.retiring.Load() && r.Header.Get("Upgrade") == "" {
+		w.Header().Set("Connection", "close") // the next request goes to the process that is there now; HTTP/2 is told likewise
+	}
 	to := s.table.Load().match(r.Host, r.URL.Path)
 	if to == nil {
 		page(w, r, http.StatusNotFound, "no Ingress has a rule for this")

@@ -64,7 +64,7 @@ func openIngress(ctx context.Context, place *location, d doors, config *agent.Co
 	}
 	config.Labels = map[string]string{events.IngressLabel: "true"}
 	config.Ingress = ingress.NewKeeper(ingress.KeeperConfig{Socket: socket, Addresses: d.Addresses, Build: build, Log: config.Log,
-		Start: func() error { return startIngress(place, d, build) }})
+		Start: func(takeOver bool) error { return startIngress(place, d, build, takeOver) }})
 	return nil
 }
 
@@ -85,7 +85,7 @@ func buildOf() (string, error) {
 }
 
 // startIngress starts "wake ingress" in a session of its own, so that it outlives this process.
-func startIngress(place *location, d doors, build string) error {
+func startIngress(place *location, d doors, build string, takeOver bool) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -95,7 +95,8 @@ func startIngress(place *location, d doors, build string) error {
 		return fmt.Errorf("the log of what serves Ingresses: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	child := exec.Command(self, "ingress", "--socket", place.ingressSocket(), "--build", build, "--ingress-http", d.HTTP, "--ingress-https", d.HTTPS)
+	child := exec.Command(self, "ingress", "--socket", place.ingressSocket(), "--build", build, "--ingress-http", d.HTTP, "--ingress-https", d.HTTPS,
+		fmt.Sprintf("--take-over=%v", takeOver))
 	child.Stdout, child.Stderr = log, log
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := child.Start(); err != nil {
@@ -109,6 +110,7 @@ func startIngress(place *location, d doors, build string) error {
 func ingressCommand() *cobra.Command {
 	var d doors
 	var socket, build string
+	var takeOver bool
 	c := &cobra.Command{
 		Use: "ingress", Short: "Serve Ingresses on this machine (an agent starts this)", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -120,11 +122,17 @@ func ingressCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if takeOver {
+				if err := server.TakeOver(cmd.Context(), socket); err != nil {
+					return err
+				}
+			}
 			return ingress.Serve(cmd.Context(), socket, build, server)
 		},
 	}
 	d.addresses(c.Flags())
 	c.Flags().StringVar(&socket, "socket", "", "where the agent speaks to it")
+	c.Flags().BoolVar(&takeOver, "take-over", false, "serve on the sockets of the process that is there now")
 	c.Flags().StringVar(&build, "build", "", "the agent's version")
 	return c
 }

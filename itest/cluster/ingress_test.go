@@ -239,18 +239,30 @@ func (e *edge) rollout() {
 	e.none(stop)
 }
 
-// deaths kills Wake under load, and starts it again; then what serves.
+// deaths kills Wake under load, and starts it again, then as another version of the program; at last it kills what serves.
 func (e *edge) deaths() {
 	stop := e.load("https://secure.example.com/", "http://any.example.org/")
+	process := e.served()
 	e.kill()
 	time.Sleep(time.Second) // of requests without Wake
 	e.begin()
+	require.Equal(e.t, process.Pid, e.served().Pid, "what serves goes on")
+	e.kill()
+	now := time.Now()
+	require.NoError(e.t, os.Chtimes(program(e.t, "wake"), now, now)) // as an update does
+	e.begin()
+	e.eventually("what serves is of the new version", func() error {
+		if e.served().Pid == process.Pid {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	e.kubectl("set", "env", "deployment/web", "GREETING=four")
 	e.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 	e.expect("https://secure.example.com/", "four from web-")
 	e.none(stop)
 
-	process := e.served()
+	process = e.served()
 	require.NoError(e.t, process.Kill())
 	e.expect("https://secure.example.com/", "four from web-")
 	require.NotEqual(e.t, process.Pid, e.served().Pid)
