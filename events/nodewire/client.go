@@ -19,7 +19,9 @@ const (
 	sliceWithin = 2 * time.Second
 	retryEvery  = 500 * time.Millisecond
 	// resyncEvery is how often, at most, a full slice is asked for because another feed speaks: two may for a moment.
-	resyncEvery    = time.Second
+	resyncEvery = time.Second
+	// catchUpWithin is how long a feed may take to catch up with what another one has told the node.
+	catchUpWithin  = 10 * time.Second
 	sliceBacklog   = 4096
 	logChunkBytes  = 32 << 10
 	headerEnd      = "Wake-End"
@@ -33,6 +35,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	known  Beat          // the slice last handed on
+	behind time.Time     // since when full slices are of before that; zero if they aren't
 	resync chan struct{} // asks for a full slice
 }
 
@@ -61,7 +64,7 @@ func (c *Client) Slices(ctx context.Context) (<-chan Slice, error) {
 func (c *Client) chain(ctx context.Context, live <-chan *nats.Msg, out chan<- Slice) {
 	for ctx.Err() == nil {
 		full, err := c.snapshot(ctx)
-		if err != nil {
+		if err != nil || c.stepsBack(full) {
 			wait(ctx, retryEvery)
 			continue
 		}
@@ -81,6 +84,21 @@ func (c *Client) chain(ctx context.Context, live <-chan *nats.Msg, out chan<- Sl
 			}
 		}
 	}
+}
+
+// stepsBack says that a full slice is of before what the node knows: the feed that took over lags behind, and pods that it hasn't seen yet are not to end for that. If that
+// goes on, the ledger itself was put back to an earlier time.
+func (c *Client) stepsBack(full Slice) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if full.Revision >= c.known.Revision {
+		c.behind = time.Time{}
+		return false
+	}
+	if c.behind.IsZero() {
+		c.behind = time.Now()
+	}
+	return time.Since(c.behind) < catchUpWithin
 }
 
 // following returns the slice that continues last, or false when a full one is needed. Another feed's slices are no part of the chain; that one speaks means that it may

@@ -105,7 +105,7 @@ func TestSlicesFormAnUnbrokenChain(t *testing.T) {
 		require.EqualValues(t, 15, s.Revision)
 	})
 	t.Run("so does another feed", func(t *testing.T) {
-		f.set(Slice{Node: "node.one", Epoch: "b", Revision: 3, Full: true}, Beat{})
+		f.set(Slice{Node: "node.one", Epoch: "b", Revision: 16, Full: true}, Beat{})
 		require.NoError(t, server.Publish(Slice{Node: "node.one", Epoch: "b", Previous: 15, Revision: 16}))
 		require.Equal(t, "b", next(t, slices).Epoch)
 	})
@@ -114,6 +114,29 @@ func TestSlicesFormAnUnbrokenChain(t *testing.T) {
 		require.NoError(t, client.Heartbeat(t.Context()))
 		require.EqualValues(t, 20, next(t, slices).Revision)
 	})
+}
+
+// A feed that took over may lag behind: what it doesn't know yet is not to be taken from the node.
+func TestAFullSliceStepsNotBack(t *testing.T) {
+	f, _, client := connect(t)
+	slices, err := client.Slices(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, uint64(10), next(t, slices).Revision)
+	asked := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.asked
+	}
+	f.set(Slice{Node: "node.one", Epoch: "b", Revision: 9, Full: true}, Beat{Epoch: "b", Revision: 9})
+	require.NoError(t, client.Heartbeat(t.Context()))
+	require.Eventually(t, func() bool { return asked() > 2 }, 5*time.Second, time.Millisecond, "it asks until the feed has caught up")
+	select {
+	case s := <-slices:
+		require.Fail(t, "it was given what there was before", "%+v", s)
+	default:
+	}
+	f.set(Slice{Node: "node.one", Epoch: "b", Revision: 11, Full: true}, Beat{Epoch: "b", Revision: 11})
+	require.Equal(t, uint64(11), next(t, slices).Revision)
 }
 
 func TestLargeSlicesTravelInParts(t *testing.T) {

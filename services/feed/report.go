@@ -76,6 +76,9 @@ func (f *Feed) Pod(ctx context.Context, node string, r nodewire.PodReport) nodew
 	return f.append(ctx, events.Audit{Actor: actor(node), At: decidedAt(r.At)}, func(state *events.State) ([]events.Proposal, *nodewire.Answer) {
 		o, ok := state.Get(object{nodewire.Pods, r.Namespace, r.Name}.ref())
 		if !ok || o.UID() != r.UID || nodeOf(o) != node {
+			if r.Cause > state.Revision() { // another feed has told the node of what this one has yet to see
+				return nil, &nodewire.Answer{Error: fmt.Sprintf("node %s, pod %s/%s: this feed is at revision %d; report again", node, r.Namespace, r.Name, state.Revision())}
+			}
 			return nil, &nodewire.Answer{Gone: true, Error: fmt.Sprintf("no pod %s/%s with UID %s is bound to node %s", r.Namespace, r.Name, r.UID, node)}
 		}
 		proposals, err := podProposals(o, &r)

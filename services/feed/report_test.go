@@ -55,6 +55,11 @@ func TestPodReportRefused(t *testing.T) {
 		earlier := report(o, "ContainerStarted", corev1.PodRunning)
 		earlier.UID = "an-earlier-one"
 		require.True(t, w.feed.Pod(t.Context(), "n1", earlier).Gone)
+		unseen := earlier
+		unseen.Cause = before + 1 // another feed has told the node of that pod
+		answer = w.feed.Pod(t.Context(), "n1", unseen)
+		require.Contains(t, answer.Error, "report again")
+		require.False(t, answer.Gone, "what this feed has yet to see is not gone")
 		for _, bad := range []string{"", "containerStarted", "Container Started", "X\r\nWake-Actor: user:admin"} {
 			answer := w.feed.Pod(t.Context(), "n1", report(o, bad, corev1.PodRunning))
 			require.Contains(t, answer.Error, "event type", bad)
