@@ -12,6 +12,11 @@ measure() {
     go test -run '^$' -bench "$3" -benchtime "${4:-1x}" -count "$count" -timeout 30m "$2" | grep -E '^(Benchmark|---|FAIL|panic)|^ +.*(Error|error):'
 }
 
+inmachine() {
+    printf '\n\033[1m==> %s\033[0m (load %s)\n' "$1" "$(cut -d' ' -f1-3 /proc/loadavg)"
+    deploy/vm.sh -timeout 30m -memory 3072 "$2" -test.run '^$' -test.bench "$3" -test.benchtime 1x -test.count "$count" | grep -E '^(Benchmark|---|FAIL|panic|boot)|^ +.*(Error|error):'
+}
+
 [[ Append =~ $only ]] && measure "Appending, beside the raw broker (of-raw: ours to its, more is better)" ./events/jetstream 'BenchmarkAppend' 5x
 [[ Follow =~ $only ]] && measure "Following and folding, beside a raw consumer (of-raw: more is better)" ./events/jetstream 'BenchmarkFollow'
 [[ Load =~ $only ]] && measure "Loading 100,000 objects, eagerly and lazily" ./events 'BenchmarkLoad'
@@ -29,5 +34,8 @@ measure() {
 [[ Deployment =~ $only ]] && measure "A Deployment from 0 to 5,000 replicas on 5,000 nodes, over the API" ./itest/bench 'BenchmarkDeployment'
 [[ Containers =~ $only ]] && measure "30 pods on Docker Engine, beside docker run of their 60 containers (of-raw: less is better)" ./itest/bench 'BenchmarkContainers'
 [[ FirstRequest =~ $only ]] && measure "The first request to a new pod on another node, after it is ready" ./itest/bench 'BenchmarkFirstRequest'
+[[ Services =~ $only ]] && measure "Through a service against straight to the pod, with nftables (ratio: more is better)" ./agent/proxy/nft 'BenchmarkPath'
+[[ Services =~ $only ]] && measure "Programming 10,000 services of 100,000 endpoints, with nftables, and changing one endpoint" ./agent/proxy/nft 'BenchmarkProgramming'
+[[ Services =~ $only ]] && inmachine "The same with IPVS, in its virtual machine" ./agent/proxy/ipvs 'Benchmark(Path|Programming)/ipvs'
 [[ Idle =~ $only ]] && measure "wake up, idle for a minute" ./itest/bench 'BenchmarkIdle'
 exit 0

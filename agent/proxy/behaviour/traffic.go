@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -15,8 +16,8 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// patience bounds every wait for a packet. What is refused must be refused long before.
-const patience = 3 * time.Second
+// patience bounds every wait for a packet. What is refused must be refused long before. An emulated machine may stand still for seconds while its own is busy.
+var patience = map[bool]time.Duration{false: 3 * time.Second, true: 10 * time.Second}[os.Getenv("WAKE_VM") != ""]
 
 // pod answers every TCP connection and every UDP packet with its name and the address that it sees, and then
 // echoes the lines of a TCP connection.

@@ -42,6 +42,7 @@ type Backend struct {
 	nft    knftables.Interface
 	kernel surroundings
 	track  kernel.Tracker
+	bulk   func(adding []operation) error // nil: one by one
 	now    func() time.Time
 
 	// What the kernel holds, as of the last success.
@@ -51,6 +52,8 @@ type Backend struct {
 	draining map[proxy.Key]bool
 	swept    time.Time
 	due      []proxy.Key
+
+	listAgain time.Time // when IPVS' services may be listed to see whether they are there
 }
 
 var _ proxy.Backend = (*Backend)(nil)
@@ -85,7 +88,9 @@ func open(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, unusable(err)
 	}
-	return newBackend(cfg, client, nft, around{}), nil
+	b := newBackend(cfg, client, nft, around{})
+	b.bulk = addAll
+	return b, nil
 }
 
 func newBackend(cfg Config, client ipvs.Client, nft knftables.Interface, around surroundings) *Backend {
@@ -194,6 +199,28 @@ func (b *Backend) Intact(context.Context) (bool, error) {
 	if err := b.kernel.lead(b.cfg); err != nil {
 		return false, err
 	}
+	if there, err := b.servicesThere(); err != nil || !there {
+		return false, err
+	}
+	rules := 0
+	for _, chain := range b.cfg.chains() {
+		rules += len(chain.rules)
+	}
+	return b.track.Intact(rules, b.contents)
+}
+
+// After a list of so many of IPVS' services no other is asked for, for so many times as long as it took.
+const (
+	longList = 1_000
+	listRest = 20
+)
+
+// servicesThere says whether IPVS has the services that it should have, as of the last list.
+func (b *Backend) servicesThere() (bool, error) {
+	start := b.now()
+	if start.Before(b.listAgain) {
+		return true, nil
+	}
 	services, err := b.client.Services()
 	if err != nil && !missing(err) {
 		return false, fmt.Errorf("listing the IPVS services: %w", err)
@@ -204,24 +231,21 @@ func (b *Backend) Intact(context.Context) (bool, error) {
 			there++
 		}
 	}
-	if there != len(b.held) {
-		return false, nil
+	if len(services) > longList {
+		b.listAgain = b.now().Add(listRest * b.now().Sub(start))
 	}
-	return b.track.Intact(b.contents)
+	return there == len(b.held), nil
 }
 
-// contents is how much the table should have.
-func (b *Backend) contents() kernel.Contents {
-	c := kernel.Contents{Elements: map[string]int{unserved: 0}}
+// contents is how many elements the sets and the map should have.
+func (b *Backend) contents() map[string]int {
+	all := map[string]int{unserved: 0}
 	for _, s := range b.cfg.sets() {
-		c.Elements[s.Name] = 0
-	}
-	for _, chain := range b.cfg.chains() {
-		c.Rules += len(chain.rules)
+		all[s.Name] = 0
 	}
 	count := func(key proxy.Key, server *proxy.VirtualServer) {
 		for _, e := range decideElements(key, b.held[key], server) {
-			c.Elements[e.in]++
+			all[e.in]++
 		}
 	}
 	for key, server := range b.servers {
@@ -232,7 +256,7 @@ func (b *Backend) contents() kernel.Contents {
 			count(key, nil)
 		}
 	}
-	return c
+	return all
 }
 
 // sweep takes out what has drained.

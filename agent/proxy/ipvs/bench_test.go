@@ -1,18 +1,14 @@
 package ipvs_test
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/wakehq/wake/agent/proxy"
 	"github.com/wakehq/wake/agent/proxy/behaviour"
@@ -57,70 +53,9 @@ func BenchmarkPath(b *testing.B) {
 	}
 }
 
-// manyServers are n virtual servers of ten endpoints each.
-func manyServers(n int) proxy.State {
-	state := proxy.State{Servers: map[proxy.Key]proxy.VirtualServer{}}
-	for i := range n {
-		s := oneServer(i, 0)
-		state.Servers[s.Key] = s
-	}
-	return state
-}
-
-// oneServer is the i-th; its last endpoint depends on round.
-func oneServer(i, round int) proxy.VirtualServer {
-	s := proxy.VirtualServer{Key: proxy.Key{
-		Addr:     netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}), 80),
-		Protocol: corev1.ProtocolTCP,
-	}}
-	for _, host := range []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, byte(10 + round%200)} {
-		s.Endpoints = append(s.Endpoints, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(100 + i>>8), byte(i), host}), 8080))
-	}
-	return s
-}
-
-var benchNode = behaviour.Node{Cluster: "bench", PodNet: netip.MustParsePrefix("10.88.0.0/24"), ServiceNet: netip.MustParsePrefix("10.96.0.0/16")}
-
-// BenchmarkOneEndpointChanges is the time from the decision to the kernel. It should hardly depend on the number of services.
-func BenchmarkOneEndpointChanges(b *testing.B) {
+// BenchmarkProgramming is the time from objects to the kernel.
+func BenchmarkProgramming(b *testing.B) {
 	for _, backend := range both {
-		for _, n := range []int{10, 10_000} {
-			b.Run(fmt.Sprintf("%s/services=%d", backend.name, n), func(b *testing.B) {
-				scratch(b)
-				p := backend.make(b, benchNode)
-				require.NoError(b, p.Reconcile(b.Context(), manyServers(n)))
-				round, took := 0, []time.Duration(nil)
-				for b.Loop() {
-					round++
-					start := time.Now()
-					require.NoError(b, p.Update(b.Context(), proxy.Diff{Put: []proxy.VirtualServer{oneServer(round%n, round)}}))
-					took = append(took, time.Since(start))
-				}
-				slices.Sort(took)
-				b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
-			})
-		}
-	}
-}
-
-// BenchmarkTakeOver is the time of programming 10,000 services of 100,000 endpoints from nothing, and of finding them unchanged, as a restarted agent
-// does. Run it with -benchtime=1x.
-func BenchmarkTakeOver(b *testing.B) {
-	state := manyServers(10_000)
-	for _, backend := range both {
-		b.Run(backend.name, func(b *testing.B) {
-			scratch(b)
-			p := backend.make(b, benchNode)
-			for b.Loop() {
-				start := time.Now()
-				require.NoError(b, p.Reconcile(b.Context(), state))
-				b.ReportMetric(time.Since(start).Seconds(), "first-s")
-				start = time.Now()
-				require.NoError(b, p.Reconcile(b.Context(), state))
-				b.ReportMetric(time.Since(start).Seconds(), "again-s")
-				b.ReportMetric(0, "ns/op")
-				require.NoError(b, p.Remove(b.Context()))
-			}
-		})
+		b.Run(backend.name, func(b *testing.B) { behaviour.MeasureProgramming(b, backend.make) })
 	}
 }

@@ -82,10 +82,8 @@ func (b *Backend) carryOut(ctx context.Context, c *change) error {
 	if err := b.edit(ctx, c.move.swapped, c.move.first); err != nil {
 		return err
 	}
-	for i, op := range c.ops {
-		if err := b.send(op); err != nil {
-			return fmt.Errorf("IPVS: %s, operation %d of %d: %w", op, i+1, len(c.ops), err)
-		}
+	if err := b.sendAll(c.ops); err != nil {
+		return err
 	}
 	if err := b.edit(ctx, c.move.gone, nil); err != nil {
 		return err
@@ -109,6 +107,30 @@ func (b *Backend) carryOut(ctx context.Context, c *change) error {
 	}
 	if err := b.kernel.ForgetFlows(c.flows); err != nil {
 		return fmt.Errorf("forgetting UDP flows of %d virtual servers: %w", len(c.flows), err)
+	}
+	return nil
+}
+
+// few operations are sent one by one.
+const few = 8
+
+// sendAll carries out operations in their order.
+func (b *Backend) sendAll(ops []operation) error {
+	for i := 0; i < len(ops); i++ {
+		many := i
+		for many < len(ops) && (ops[many].do == addEndpoint || ops[many].do == addService) {
+			many++
+		}
+		if b.bulk != nil && many-i > few {
+			if err := b.bulk(ops[i:many]); err != nil {
+				return fmt.Errorf("IPVS: operations %d to %d of %d: %w", i+1, many, len(ops), err)
+			}
+			i = many - 1
+			continue
+		}
+		if err := b.send(ops[i]); err != nil {
+			return fmt.Errorf("IPVS: %s, operation %d of %d: %w", ops[i], i+1, len(ops), err)
+		}
 	}
 	return nil
 }

@@ -22,6 +22,7 @@
 //     service that is gone stays for those too and refuses new ones. Updates and Reconcile take out what has drained.
 //   - UDP endpoints that are gone go at once, with their flows.
 //   - Clients that stick to an endpoint do so by IPVS' persistence, which a new process finds and leaves as it is.
+//   - What adds many services and endpoints, as a start does, is sent in few calls.
 //   - Reconcile assumes nothing of what is there: it compares and changes what differs. IPVS services of others are left alone, unless
 //     at an address and port of ours or in the service networks.
 //   - Settings of the network namespace that IPVS needs (net.ipv4.vs.conntrack, expire_nodest_conn and expire_quiescent_template, and a

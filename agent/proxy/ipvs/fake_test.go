@@ -1,7 +1,6 @@
 package ipvs
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"github.com/cloudflare/ipvs"
 
 	"github.com/wakehq/wake/agent/proxy"
-	"github.com/wakehq/wake/agent/proxy/kernel"
 )
 
 // fakeIPVS keeps services as strictly as the kernel does. It stands in for it where every single step is looked at; the behaviour suite asks
@@ -186,10 +184,9 @@ func (n noKernel) ForgetFlows(current map[proxy.Key][]netip.AddrPort) error {
 	}
 	return nil
 }
-func (noKernel) lead(Config) error           { return nil }
-func (noKernel) unlead(Config) error         { return nil }
-func (noKernel) settle() error               { return nil }
-func (noKernel) Generation() (uint32, error) { return 0, nil }
-func (noKernel) Count(uint8, string, []string) (kernel.Contents, error) {
-	return kernel.Contents{}, errors.New("there is no kernel")
-}
+func (noKernel) lead(Config) error                           { return nil }
+func (noKernel) unlead(Config) error                         { return nil }
+func (noKernel) settle() error                               { return nil }
+func (noKernel) Generation() (uint32, error)                 { return 0, nil }
+func (noKernel) Rules(uint8, string) (int, error)            { return 0, nil }
+func (noKernel) Elements(uint8, string, string) (int, error) { return 0, nil }

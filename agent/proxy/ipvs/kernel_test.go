@@ -15,6 +15,7 @@ import (
 	kernel "github.com/cloudflare/ipvs"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/wakehq/wake/agent/proxy"
@@ -255,4 +256,68 @@ func TestSurroundings(t *testing.T) {
 	require.Equal(t, before, rules())
 	_, err = ipvs.New(t.Context(), ipvs.Config{Table: "wake-one"})
 	require.ErrorContains(t, err, "0 pod networks")
+}
+
+// Many services are sent in few calls, and come to the same as those that are sent one by one.
+func TestManyAtOnce(t *testing.T) {
+	n := newLone(t)
+	six, err := netlink.ParseAddr("fd00:88::1/64")
+	require.NoError(t, err)
+	six.Flags = unix.IFA_F_NODAD
+	bridge, err := netlink.LinkByName("pods")
+	require.NoError(t, err)
+	require.NoError(t, netlink.AddrAdd(bridge, six))
+	require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0o644))
+	config := configFor(n.node, "wlc")
+	config.PodNets = append(config.PodNets, netip.MustParsePrefix("fd00:88::/64"))
+	config.ServiceNets = append(config.ServiceNets, netip.MustParsePrefix("fd00:96::/112"))
+	var servers []proxy.VirtualServer
+	for i := range 20 {
+		for _, base := range []string{"10.96.1.0", "fd00:96::100"} {
+			addr, endpoint := netip.MustParseAddr(base), map[bool]string{true: "10.88.0.%d", false: "fd00:88::%d"}
+			for range i {
+				addr = addr.Next()
+			}
+			s := proxy.VirtualServer{Key: proxy.Key{Addr: netip.AddrPortFrom(addr, 80), Protocol: corev1.ProtocolTCP}, Affinity: time.Duration(i%2) * 100 * time.Second}
+			if i%3 == 0 {
+				s.Protocol = corev1.ProtocolUDP
+			}
+			for e := range 3 {
+				s.Endpoints = append(s.Endpoints, netip.AddrPortFrom(netip.MustParseAddr(fmt.Sprintf(endpoint[addr.Is4()], 10+e)), uint16(8000+e)))
+			}
+			servers = append(servers, s)
+		}
+	}
+	kernelHas := func() map[string]string {
+		client, err := kernel.New()
+		require.NoError(t, err)
+		services, err := client.Services()
+		require.NoError(t, err)
+		all := map[string]string{}
+		for _, s := range services {
+			s.Stats, s.Stats64 = kernel.Stats{}, kernel.Stats{}
+			all[fmt.Sprint(s.Protocol, netip.AddrPortFrom(s.Address, s.Port))] = fmt.Sprintf("%+v", s.Service)
+		}
+		for at, weights := range held(t) {
+			all[at] = fmt.Sprint(weights)
+		}
+		return all
+	}
+	atOnce, err := ipvs.New(t.Context(), config)
+	require.NoError(t, err)
+	require.NoError(t, atOnce.Reconcile(t.Context(), stateOf(servers...)))
+	has := kernelHas()
+	require.Len(t, has, 2*len(servers))
+	intact, err := atOnce.Intact(t.Context())
+	require.NoError(t, err)
+	require.True(t, intact)
+	require.NoError(t, atOnce.Remove(t.Context()))
+	require.NoError(t, atOnce.Reconcile(t.Context(), stateOf()))
+	for _, s := range servers {
+		require.NoError(t, atOnce.Update(t.Context(), proxy.Diff{Put: []proxy.VirtualServer{s}}))
+	}
+	require.Equal(t, kernelHas(), has)
+	require.NoError(t, atOnce.Remove(t.Context()))
+	servers[0].Endpoints[1] = netip.MustParseAddrPort("224.0.0.1:1")
+	require.ErrorContains(t, atOnce.Reconcile(t.Context(), stateOf(servers...)), "add endpoint "+servers[0].Key.String()+" 224.0.0.1:1")
 }

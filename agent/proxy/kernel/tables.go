@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -22,31 +23,13 @@ const (
 	attrGeneration = 1
 )
 
-// Contents is how much is in an nftables table.
-type Contents struct {
-	Rules    int
-	Elements map[string]int // of sets and maps, by their name
-}
-
-// Equal says whether both are as much.
-func (c Contents) Equal(other Contents) bool {
-	if c.Rules != other.Rules || len(c.Elements) != len(other.Elements) {
-		return false
-	}
-	for name, n := range c.Elements {
-		if m, there := other.Elements[name]; !there || m != n {
-			return false
-		}
-	}
-	return true
-}
-
 // Tables is what a Tracker asks of a kernel; Netlink is one.
 type Tables interface {
 	// Generation is a number that changes with every transaction of nftables, whoever makes it.
 	Generation() (uint32, error)
-	// Count counts what a table has. What isn't there counts as empty.
-	Count(family uint8, table string, sets []string) (Contents, error)
+	// Rules and Elements count what a table, and a set or map of it, has. What isn't there counts as empty.
+	Rules(family uint8, table string) (int, error)
+	Elements(family uint8, table, set string) (int, error)
 }
 
 // Tracker knows whether others have changed a table, as far as counting tells. It costs a message to the kernel as long as nobody changes any table.
@@ -55,8 +38,15 @@ type Tracker struct {
 	Family uint8
 	Table  string
 
-	known uint32 // the generation at which the table was right; 0: not known
+	known uint32    // the generation at which the table was right; 0: not known
+	again time.Time // when elements may be counted again
 }
+
+// A count of so many elements is followed by a rest of so many times as long as it took: somebody may change other tables all the time.
+const (
+	manyElements = 10_000
+	restTimes    = 20
+)
 
 // Own makes a change of the table by its owner.
 func (t *Tracker) Own(change func() error) error {
@@ -72,8 +62,8 @@ func (t *Tracker) Own(change func() error) error {
 	return nil
 }
 
-// Intact says whether the table has what it should have, which is asked for if the kernel has to be looked at.
-func (t *Tracker) Intact(want func() Contents) (bool, error) {
+// Intact says whether the table has as many rules as it should have, and elements by the names of their sets and maps.
+func (t *Tracker) Intact(rules int, elements func() map[string]int) (bool, error) {
 	now, err := t.Tables.Generation()
 	if err != nil {
 		return false, err
@@ -81,21 +71,36 @@ func (t *Tracker) Intact(want func() Contents) (bool, error) {
 	if now == t.known {
 		return true, nil
 	}
-	should := want()
-	names := make([]string, 0, len(should.Elements))
-	for name := range should.Elements {
-		names = append(names, name)
+	t.known = 0
+	if has, err := t.Tables.Rules(t.Family, t.Table); err != nil || has != rules {
+		return unsure(err), ignoreInterrupted(err)
 	}
-	has, err := t.Tables.Count(t.Family, t.Table, names)
-	if errors.Is(err, netlink.ErrDumpInterrupted) {
-		return true, nil // it is being changed right now: the next look tells
+	start := time.Now()
+	if start.Before(t.again) {
+		return true, nil
 	}
-	if err != nil || !has.Equal(should) {
-		t.known = 0
-		return false, err
+	total := 0
+	for set, count := range elements() {
+		total += count
+		if has, err := t.Tables.Elements(t.Family, t.Table, set); err != nil || has != count {
+			return unsure(err), ignoreInterrupted(err)
+		}
+	}
+	if total > manyElements {
+		t.again = time.Now().Add(restTimes * time.Since(start))
 	}
 	t.known = now
 	return true, nil
+}
+
+// unsure says that somebody changes what is counted at this moment: the next look tells.
+func unsure(err error) bool { return errors.Is(err, netlink.ErrDumpInterrupted) }
+
+func ignoreInterrupted(err error) error {
+	if unsure(err) {
+		return nil
+	}
+	return err
 }
 
 func tableRequest(family uint8, operation, flags int) *nl.NetlinkRequest {
@@ -124,34 +129,34 @@ func (Netlink) Generation() (uint32, error) {
 	return 0, errors.New("the kernel doesn't tell nftables' generation")
 }
 
-// Count implements Tables.
-func (Netlink) Count(family uint8, table string, sets []string) (Contents, error) {
-	c := Contents{Elements: map[string]int{}}
-	rules := tableRequest(family, nftGetRule, syscall.NLM_F_DUMP)
-	rules.AddData(nl.NewRtAttr(attrTable, nl.ZeroTerminated(table)))
-	err := ignoreMissing(rules.ExecuteIter(syscall.NETLINK_NETFILTER, 0, func([]byte) bool { c.Rules++; return true }))
+// Rules implements Tables.
+func (Netlink) Rules(family uint8, table string) (count int, err error) {
+	req := tableRequest(family, nftGetRule, syscall.NLM_F_DUMP)
+	req.AddData(nl.NewRtAttr(attrTable, nl.ZeroTerminated(table)))
+	err = ignoreMissing(req.ExecuteIter(syscall.NETLINK_NETFILTER, 0, func([]byte) bool { count++; return true }))
 	if err != nil {
-		return c, fmt.Errorf("counting the rules of nftables table %s: %w", table, err)
+		return 0, fmt.Errorf("counting the rules of nftables table %s: %w", table, err)
 	}
-	for _, set := range sets {
-		elements := tableRequest(family, nftGetSetElem, syscall.NLM_F_DUMP)
-		elements.AddData(nl.NewRtAttr(attrTable, nl.ZeroTerminated(table)))
-		elements.AddData(nl.NewRtAttr(attrSet, nl.ZeroTerminated(set)))
-		count := 0
-		err := ignoreMissing(elements.ExecuteIter(syscall.NETLINK_NETFILTER, 0, func(msg []byte) bool {
-			eachAttribute(msg[min(len(msg), nl.SizeofNfgenmsg):], func(kind uint16, value []byte) {
-				if kind == attrElements {
-					eachAttribute(value, func(uint16, []byte) { count++ })
-				}
-			})
-			return true
-		}))
-		if err != nil {
-			return c, fmt.Errorf("counting the elements of %s in nftables table %s: %w", set, table, err)
-		}
-		c.Elements[set] = count
+	return count, nil
+}
+
+// Elements implements Tables.
+func (Netlink) Elements(family uint8, table, set string) (count int, err error) {
+	req := tableRequest(family, nftGetSetElem, syscall.NLM_F_DUMP)
+	req.AddData(nl.NewRtAttr(attrTable, nl.ZeroTerminated(table)))
+	req.AddData(nl.NewRtAttr(attrSet, nl.ZeroTerminated(set)))
+	err = ignoreMissing(req.ExecuteIter(syscall.NETLINK_NETFILTER, 0, func(msg []byte) bool {
+		eachAttribute(msg[min(len(msg), nl.SizeofNfgenmsg):], func(kind uint16, value []byte) {
+			if kind == attrElements {
+				eachAttribute(value, func(uint16, []byte) { count++ })
+			}
+		})
+		return true
+	}))
+	if err != nil {
+		return 0, fmt.Errorf("counting the elements of %s in nftables table %s: %w", set, table, err)
 	}
-	return c, nil
+	return count, nil
 }
 
 func ignoreMissing(err error) error {

@@ -178,26 +178,26 @@ func (b *Backend) Intact(context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	return b.track.Intact(b.contents)
+	return b.track.Intact(b.rules, b.contents)
 }
 
-// contents is how much the table should have. What clients stick to is the kernel's business.
-func (b *Backend) contents() kernel.Contents {
-	c := kernel.Contents{Rules: b.rules, Elements: map[string]int{}}
+// contents is how many elements sets and maps should have. What clients stick to is the kernel's business.
+func (b *Backend) contents() map[string]int {
+	count := map[string]int{}
 	for _, s := range b.family.sets() {
-		c.Elements[s.Name] = 0
+		count[s.Name] = 0
 	}
 	for _, m := range b.family.maps() {
 		if m.Name != affinity {
-			c.Elements[m.Name] = 0
+			count[m.Name] = 0
 		}
 	}
 	for _, p := range b.placed {
 		for _, e := range p.elements() {
-			c.Elements[e.in]++
+			count[e.in]++
 		}
 	}
-	return c
+	return count
 }
 
 // forget ends the UDP flows to endpoints that are gone, and connections that those have not answered.

@@ -11,7 +11,7 @@ import (
 	"github.com/wakehq/wake/agent/proxy/nft"
 )
 
-func TestBehaviour(t *testing.T) { behaviour.Run(t, inWorld, behaviour.NoStickingIPv6) }
+func TestBehaviour(t *testing.T) { behaviour.Run(t, inWorld) }
 
 func TestConnectionsThatWaitMoveOn(t *testing.T) { behaviour.RunRetrying(t, inWorld) }
 

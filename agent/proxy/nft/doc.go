@@ -22,7 +22,7 @@
 //   - Traffic between two pods of this node is masqueraded: its answers pass through the node whether or not the
 //     kernel shows bridged packets to netfilter.
 //   - New connections to service addresses that nobody serves are refused, not left to time out.
-//   - An address family has a table of its own. Clients of IPv6 services don't stick to endpoints yet.
+//   - An address family has a table of its own.
 //   - Nothing outside the backend's own table is touched, but for a route to the service addresses if
 //     a pod device is configured.
 package nft

@@ -98,6 +98,7 @@ func (f family) sets() []*knftables.Set {
 type chain struct {
 	knftables.Chain
 	rules []string
+	maps  []*knftables.Map // that rules refer to, and that aren't everybody's
 }
 
 func base(name string, typ knftables.BaseChainType, hook knftables.BaseChainHook, priority string, rules ...string) chain {
@@ -212,6 +213,9 @@ func (f family) learn(transport string, seconds int) chain {
 
 // write adds a chain; its rules are appended to those that are there.
 func (c chain) write(tx *knftables.Transaction) {
+	for _, m := range c.maps {
+		tx.Add(m)
+	}
 	tx.Add(&c.Chain)
 }
 
@@ -239,6 +243,9 @@ func (b *Backend) rebuild(tx *knftables.Transaction, existing objects) {
 	for _, c := range chains {
 		c.write(tx)
 		wanted.add("chain", c.Name)
+		for _, m := range c.maps {
+			wanted.add("map", m.Name)
+		}
 	}
 	for _, name := range existing.names("chain") {
 		tx.Flush(&knftables.Chain{Name: name})

@@ -23,13 +23,9 @@ type placement struct {
 	unserved       proxy.Unserved
 }
 
-// place gives the placement of a server that moves the fewest endpoints of the one before. IPv6 clients don't stick: nft 1.0.6, which is the one of Debian 12,
-// aborts on rules that learn keys of more than 16 bytes.
+// place gives the placement of a server that moves the fewest endpoints of the one before.
 func place(before placement, server proxy.VirtualServer) placement {
-	p := placement{key: server.Key, preserveSource: server.PreserveSource, guarded: server.Guarded, sources: server.Sources, unserved: server.Unserved}
-	if server.Addr.Addr().Is4() {
-		p.stickFor = int(server.Affinity.Seconds())
-	}
+	p := placement{key: server.Key, stickFor: int(server.Affinity.Seconds()), preserveSource: server.PreserveSource, guarded: server.Guarded, sources: server.Sources, unserved: server.Unserved}
 	wanted := make(map[netip.AddrPort]bool, len(server.Endpoints))
 	for _, ep := range server.Endpoints {
 		wanted[ep] = true
@@ -64,6 +60,8 @@ func (p placement) chains(f family) []chain {
 		return nil
 	case p.stickFor == 0:
 		return []chain{f.pick(t, n)}
+	case p.sticks6():
+		return p.chains6(f)
 	default:
 		return []chain{f.pick(t, n), f.sticky(t, n), f.learn(t, p.stickFor)}
 	}
@@ -93,8 +91,8 @@ func (p placement) elements() []element {
 	}
 	to := pickChain(t, n)
 	if p.stickFor > 0 {
-		to = stickyChain(t, n)
-		all = append(all, element{learn, key, "jump " + learnChain(t, p.stickFor)})
+		to = p.stickyChain()
+		all = append(all, element{learn, key, "jump " + p.learnChain()})
 	}
 	all = append(all, element{servers, key, "goto " + to})
 	if !p.preserveSource {

@@ -99,6 +99,9 @@ func (b *Backend) unstick(ctx context.Context) error {
 }
 
 func (b *Backend) unstickOnce(ctx context.Context) error {
+	if b.family.nft == knftables.IPv6Family {
+		return b.unstick6(ctx)
+	}
 	elements, err := b.nft.ListElements(ctx, "map", affinity)
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ func (b *Backend) plan(diff proxy.Diff) update {
 	}
 	var gone, put []element
 	var chains []chain
+	var stale []*knftables.Map
 	for _, key := range diff.Gone {
 		if !b.family.serves(key) {
 			continue
@@ -55,6 +56,7 @@ func (b *Backend) plan(diff proxy.Diff) update {
 				chains = append(chains, c)
 			}
 		}
+		stale = append(stale, stale6(before, after)...)
 		lost := loses(before.slots, server.Endpoints)
 		u.unstick = u.unstick || lost && before.stickFor > 0
 		if lost || len(before.slots) == 0 { // while nobody served it, flows may have gone past us
@@ -65,6 +67,9 @@ func (b *Backend) plan(diff proxy.Diff) update {
 		c.write(u.tx)
 		c.writeRules(u.tx)
 		u.rules += len(c.rules)
+	}
+	for _, m := range stale {
+		u.tx.Flush(m)
 	}
 	for _, e := range gone {
 		u.tx.Delete(e.object())

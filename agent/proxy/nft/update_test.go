@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/wakehq/wake/agent/proxy"
-	"github.com/wakehq/wake/agent/proxy/kernel"
 	"github.com/wakehq/wake/agent/proxy/proxytest"
 )
 
@@ -42,12 +41,11 @@ func (n noKernel) ForgetFlows(current map[proxy.Key][]netip.AddrPort) error {
 	}
 	return nil
 }
-func (noKernel) Route([]netip.Prefix, string) error   { return nil }
-func (noKernel) Unroute([]netip.Prefix, string) error { return nil }
-func (noKernel) Generation() (uint32, error)          { return 0, nil }
-func (noKernel) Count(uint8, string, []string) (kernel.Contents, error) {
-	return kernel.Contents{}, errors.New("there is no kernel")
-}
+func (noKernel) Route([]netip.Prefix, string) error          { return nil }
+func (noKernel) Unroute([]netip.Prefix, string) error        { return nil }
+func (noKernel) Generation() (uint32, error)                 { return 0, nil }
+func (noKernel) Rules(uint8, string) (int, error)            { return 0, nil }
+func (noKernel) Elements(uint8, string, string) (int, error) { return 0, nil }
 
 // recorder is a fake nft that keeps the text of each transaction.
 type recorder struct {
