@@ -272,7 +272,7 @@ func TestManyAtOnce(t *testing.T) {
 	config.PodNets = append(config.PodNets, netip.MustParsePrefix("fd00:88::/64"))
 	config.ServiceNets = append(config.ServiceNets, netip.MustParsePrefix("fd00:96::/112"))
 	var servers []proxy.VirtualServer
-	for i := range 20 {
+	for i := range 10 {
 		for _, base := range []string{"10.96.1.0", "fd00:96::100"} {
 			addr, endpoint := netip.MustParseAddr(base), map[bool]string{true: "10.88.0.%d", false: "fd00:88::%d"}
 			for range i {
@@ -282,7 +282,7 @@ func TestManyAtOnce(t *testing.T) {
 			if i%3 == 0 {
 				s.Protocol = corev1.ProtocolUDP
 			}
-			for e := range 3 {
+			for e := range 6 { // with its service less than what is sent in one call when it comes alone
 				s.Endpoints = append(s.Endpoints, netip.AddrPortFrom(netip.MustParseAddr(fmt.Sprintf(endpoint[addr.Is4()], 10+e)), uint16(8000+e)))
 			}
 			servers = append(servers, s)
