@@ -172,7 +172,7 @@ func (c *cluster) returns(node string) {
 	pods, _ := c.expectPods("app=web", 9, "")
 	require.NotEmpty(c.t, on(pods, node).name, "%s runs pods again: %v", node, pods)
 	c.reached("the returned node's port from outside", c.machine(""), net.JoinHostPort(c.address(node), nodePort), pods)
-	out, err := run("", "docker", "exec", "wake-"+node, "docker", "ps", "--quiet", "--no-trunc")
+	out, err := run("", "docker", "exec", "wake-"+node, "docker", "ps", "--quiet", "--filter", "name=_web-")
 	require.NoError(c.t, err)
 	here := 0
 	for _, p := range pods {
