@@ -164,7 +164,7 @@ func (p *planner) owners(was *events.Object) (kept []metav1.OwnerReference, lost
 		case !known: // nobody can say that it is gone
 		case coming:
 			owner.UID = uid
-		case live:
+		case live && !p.ending[types.UID(now.UID())]:
 			owner.UID = types.UID(now.UID())
 		default:
 			lost = append(lost, fmt.Sprintf("without its owner %s %s, which is gone", owner.Kind, owner.Name))

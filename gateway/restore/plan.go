@@ -112,7 +112,7 @@ func (e *NotFoundError) Error() string { return e.Reason }
 
 // Make works out the plan. The error is a *NotFoundError if nothing that is selected was there.
 func Make(in Input) (*Plan, error) {
-	p := &planner{Input: in, plan: &Plan{At: in.Past.Revision(), Basis: in.Present.Revision()}, uids: map[types.UID]types.UID{}, creating: map[events.Ref]bool{}}
+	p := &planner{Input: in, plan: &Plan{At: in.Past.Revision(), Basis: in.Present.Revision()}, uids: map[types.UID]types.UID{}, creating: map[events.Ref]bool{}, ending: map[types.UID]bool{}}
 	chosen, err := p.choose()
 	if err != nil {
 		return nil, err
@@ -127,11 +127,12 @@ func Make(in Input) (*Plan, error) {
 		coming = append(coming, o)
 	}
 	p.taken = takenBy(in.Present)
+	late := p.latecomers()
 	for _, o := range coming {
 		p.step(p.bring(o))
 	}
-	if in.Prune {
-		p.prune()
+	for _, o := range late {
+		p.step(p.remove(o))
 	}
 	order(p.plan.Steps)
 	return p.plan, nil
@@ -144,6 +145,7 @@ type planner struct {
 	uids     map[types.UID]types.UID // of objects of the past, to those of the present or to come
 	creating map[events.Ref]bool
 	taken    claims
+	ending   map[types.UID]bool // of what is pruned
 }
 
 func (p *planner) step(s Step) { p.plan.Steps = append(p.plan.Steps, s) }

@@ -2,12 +2,16 @@ package restore
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/wakehq/wake/events"
 )
 
-// prune deletes what is selected now and wasn't there then.
-func (p *planner) prune() {
+// latecomers are what is to be pruned: it is selected now and wasn't there then.
+func (p *planner) latecomers() (late []*events.Object) {
+	if !p.Prune {
+		return nil
+	}
 	var present []*events.Object
 	switch {
 	case len(p.Refs) > 0: // what is named by itself was there
@@ -23,8 +27,10 @@ func (p *planner) prune() {
 		if was || made || owned || claimed(now) || furnished(now) || now.Ref.Name == "default" && now.Kind.KindName == "ServiceAccount" || now.Meta().GetDeletionTimestamp() != nil {
 			continue
 		}
-		p.step(p.remove(now))
+		late = append(late, now)
+		p.ending[types.UID(now.UID())] = true
 	}
+	return late
 }
 
 // remove proposes that an object end, as a user would ask for it.
