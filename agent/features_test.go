@@ -236,9 +236,10 @@ func testHostPort(t *testing.T, n *node) {
 	require.True(t, n.reported(p, "address already in use"), n.feed.types(string(p.UID)))
 	require.NoError(t, taken.Close())
 	n.until(p, "readiness once the port is free", isReady)
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	require.NoError(t, err)
-	require.NoError(t, conn.Close())
+	require.Eventually(t, func() bool { // without a probe it is ready before it listens
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		return err == nil && conn.Close() == nil
+	}, 10*time.Second, 20*time.Millisecond)
 }
 
 func testInit(t *testing.T, n *node) {
