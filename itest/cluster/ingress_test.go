@@ -150,10 +150,11 @@ func (e *edge) refuses(url string, status int) {
 	})
 }
 
-// load asks urls without a pause, over connections that are kept and over new ones, until stop is called: it returns how many requests there were and which failed.
-func (e *edge) load(urls ...string) (stop func() (int64, []error)) {
+// load asks urls without a pause, over connections that are kept and over new ones, and counts, until stop is called: it returns how many requests there were and which
+// failed.
+func (e *edge) load(urls ...string) (asked *atomic.Int64, stop func() (int64, []error)) {
 	var ending atomic.Bool
-	var asked atomic.Int64
+	asked = new(atomic.Int64)
 	type client struct{ failed []error }
 	done := make(chan client)
 	for _, url := range urls {
@@ -169,7 +170,7 @@ func (e *edge) load(urls ...string) (stop func() (int64, []error)) {
 			}()
 		}
 	}
-	return func() (int64, []error) {
+	return asked, func() (int64, []error) {
 		ending.Store(true)
 		var failed []error
 		for range 2 * len(urls) {
@@ -229,7 +230,7 @@ func (e *edge) none(stop func() (int64, []error)) {
 
 // rollout replaces the pods behind a host under load, twice.
 func (e *edge) rollout() {
-	stop := e.load("https://secure.example.com/", "http://any.example.org/")
+	_, stop := e.load("https://secure.example.com/", "http://any.example.org/")
 	for _, greeting := range []string{"two", "three"} {
 		e.kubectl("set", "env", "deployment/web", "GREETING="+greeting)
 		e.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
@@ -241,10 +242,16 @@ func (e *edge) rollout() {
 
 // deaths kills Wake under load, and starts it again, then as another version of the program; at last it kills what serves.
 func (e *edge) deaths() {
-	stop := e.load("https://secure.example.com/", "http://any.example.org/")
+	asked, stop := e.load("https://secure.example.com/", "http://any.example.org/")
 	process := e.served()
 	e.kill()
-	time.Sleep(time.Second) // of requests without Wake
+	until := asked.Load() + 500
+	e.eventually("500 requests were made without Wake", func() error {
+		if now := asked.Load(); now < until {
+			return fmt.Errorf("%d are missing", until-now)
+		}
+		return nil
+	})
 	e.begin()
 	require.Equal(e.t, process.Pid, e.served().Pid, "what serves goes on")
 	e.kill()
