@@ -53,7 +53,8 @@ type Backend struct {
 	swept    time.Time
 	due      []proxy.Key
 
-	listAgain time.Time // when IPVS' services may be listed to see whether they are there
+	look      []proxy.Key // of which Intact still has to compare the endpoints
+	listAgain time.Time   // when IPVS' services may be listed to see whether they are there
 }
 
 var _ proxy.Backend = (*Backend)(nil)
@@ -103,7 +104,7 @@ func newBackend(cfg Config, client ipvs.Client, nft knftables.Interface, around 
 // forget starts over with a kernel that holds nothing.
 func (b *Backend) forget() {
 	b.held, b.servers, b.draining = map[proxy.Key]service{}, map[proxy.Key]proxy.VirtualServer{}, map[proxy.Key]bool{}
-	b.swept, b.due = b.now(), nil
+	b.swept, b.due, b.look = b.now(), nil, nil
 }
 
 // Reconcile implements proxy.Backend.
@@ -194,13 +195,15 @@ func (b *Backend) run(ctx context.Context, tx *knftables.Transaction) error {
 	return b.track.Own(func() error { return b.nft.Run(ctx, tx) })
 }
 
-// Intact implements proxy.Backend. Of IPVS' services it looks whether they are there, not at their endpoints.
+// Intact implements proxy.Backend. It looks whether all of IPVS' services are there, and at the endpoints of some, in turns.
 func (b *Backend) Intact(context.Context) (bool, error) {
 	if err := b.kernel.lead(b.cfg); err != nil {
 		return false, err
 	}
-	if there, err := b.servicesThere(); err != nil || !there {
-		return false, err
+	for _, there := range []func() (bool, error){b.servicesThere, b.endpointsThere} {
+		if ok, err := there(); err != nil || !ok {
+			return false, err
+		}
 	}
 	rules := 0
 	for _, chain := range b.cfg.chains() {
@@ -235,6 +238,28 @@ func (b *Backend) servicesThere() (bool, error) {
 		b.listAgain = b.now().Add(listRest * b.now().Sub(start))
 	}
 	return there == len(b.held), nil
+}
+
+// lookAtMost is of how many services Intact compares the endpoints: one list is some 20 µs.
+const lookAtMost = 250
+
+// endpointsThere says whether the next services in turn have the endpoints that they should have, of the weights that they should have.
+func (b *Backend) endpointsThere() (bool, error) {
+	if len(b.look) == 0 {
+		b.look = slices.Collect(maps.Keys(b.held))
+	}
+	now := b.look[:min(len(b.look), lookAtMost)]
+	b.look = b.look[len(now):]
+	for _, key := range now {
+		held, still := b.held[key]
+		if !still {
+			continue // it has gone since its turn was drawn
+		}
+		if weights, _, err := b.endpoints(key); err != nil || !maps.Equal(weights, held.weights) {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // contents is how many elements the sets and the map should have.

@@ -185,6 +185,36 @@ func TestTakesOverFromNft(t *testing.T) {
 	require.Empty(t, held(t))
 }
 
+// An endpoint that somebody takes away, or tells to drain, is noticed and put back.
+func TestEndpointsComeBack(t *testing.T) {
+	n := newLone(t)
+	backend := factory("rr")(t, n.node)
+	require.NoError(t, backend.Reconcile(t.Context(), stateOf(n.web)))
+	client, err := kernel.New()
+	require.NoError(t, err)
+	services, err := client.Services()
+	require.NoError(t, err)
+	require.Len(t, services, 1)
+	endpoints, err := client.Destinations(services[0].Service)
+	require.NoError(t, err)
+	drained := endpoints[0].Destination
+	drained.Weight = 0
+	for _, meddle := range []func() error{
+		func() error { return client.RemoveDestination(services[0].Service, endpoints[0].Destination) },
+		func() error { return client.UpdateDestination(services[0].Service, drained) },
+	} {
+		intact, err := backend.Intact(t.Context())
+		require.NoError(t, err)
+		require.True(t, intact, "before anybody meddles")
+		require.NoError(t, meddle())
+		intact, err = backend.Intact(t.Context())
+		require.NoError(t, err)
+		require.False(t, intact)
+		require.NoError(t, backend.Reconcile(t.Context(), stateOf(n.web)))
+		require.Equal(t, map[string]map[string]uint32{"10.96.0.1:80": {"10.88.0.1:8080": 1, "10.88.0.2:8080": 1}}, held(t))
+	}
+}
+
 // A change of the scheduler by a new process cuts nothing.
 func TestSchedulerChanges(t *testing.T) {
 	n := newLone(t)

@@ -365,6 +365,36 @@ func TestSweepsInPortions(t *testing.T) {
 	}
 }
 
+// However many services there are, the endpoints of each get their turn.
+func TestEndpointsAreLookedAtInTurns(t *testing.T) {
+	r := newRig(t, func(string) {})
+	var all []proxy.VirtualServer
+	for i := range 2*lookAtMost + 1 {
+		all = append(all, server(fmt.Sprintf("10.96.%d.%d:80", i/200, i%200), tcp, "10.88.0.2:8080", "10.88.0.3:8080"))
+	}
+	require.NoError(t, r.Reconcile(t.Context(), state(all...)))
+	round := func() (missed int) {
+		for range 3 {
+			there, err := r.endpointsThere()
+			require.NoError(t, err)
+			if !there {
+				missed++
+			}
+		}
+		return missed
+	}
+	require.Zero(t, round())
+	one := all[7]
+	at := message(one.Key, service{})
+	require.NoError(t, r.ipvs.RemoveDestination(at, destination(one.Endpoints[1], 0)))
+	require.Equal(t, 1, round())
+	require.NoError(t, r.ipvs.CreateDestination(at, destination(one.Endpoints[1], 0)))
+	require.Equal(t, 1, round(), "a weight that somebody changed counts too")
+	require.NoError(t, r.Reconcile(t.Context(), state(all...)))
+	require.NoError(t, r.Update(t.Context(), proxy.Diff{Gone: []proxy.Key{one.Key}, Put: []proxy.VirtualServer{server("10.97.0.1:80", tcp, "10.88.0.2:8080")}}))
+	require.Zero(t, round(), "what the backend changes itself is no meddling")
+}
+
 func TestOthersServicesAreLeftAlone(t *testing.T) {
 	r := newRig(t, func(string) {})
 	foreign := server("198.51.100.1:80", tcp).Key
