@@ -46,10 +46,10 @@ func TestAccountsAreApart(t *testing.T) {
 	sub, err := ledger.SubscribeSync(">")
 	require.NoError(t, err)
 	require.NoError(t, ledger.Flush())
-	_, err = nodes.Request("ledger.desired.core.pods.default.a", nil, time.Second)
+	_, err = nodes.Request("ledger.desired.core.pods.default.a", nil, 10*time.Second)
 	require.ErrorIs(t, err, nats.ErrNoResponders)
 	for _, request := range []string{"INFO", "STREAM.INFO.LEDGER", "STREAM.PURGE.LEDGER"} {
-		answer, err := nodes.Request("$JS.API."+request, []byte("{}"), time.Second)
+		answer, err := nodes.Request("$JS.API."+request, []byte("{}"), 10*time.Second)
 		if err == nil {
 			require.Contains(t, string(answer.Data), "not enabled for account", request)
 		} else {
@@ -57,7 +57,7 @@ func TestAccountsAreApart(t *testing.T) {
 		}
 	}
 	require.NoError(t, ledger.Publish("own", nil))
-	msg, err := sub.NextMsg(time.Second)
+	msg, err := sub.NextMsg(10 * time.Second)
 	require.NoError(t, err)
 	require.Equal(t, "own", msg.Subject, "nothing of the nodes' came before")
 }
@@ -83,7 +83,7 @@ func TestListen(t *testing.T) {
 	require.NoError(t, nodes.Flush())
 	require.NoError(t, conn.Publish("node.n2.pod", nil))
 	require.NoError(t, conn.Publish("node.n1.pod", nil))
-	msg, err := sub.NextMsg(time.Second)
+	msg, err := sub.NextMsg(10 * time.Second)
 	require.NoError(t, err)
 	require.Equal(t, "node.n1.pod", msg.Subject, "a node speaks for itself only")
 	require.ErrorIs(t, <-refused, nats.ErrPermissionViolation)

@@ -20,7 +20,7 @@ type RawWriter interface {
 	Raw(subject string, header map[string]string, payload []byte) error
 }
 
-const within = 20 * time.Second
+const within = time.Minute
 
 // Run runs the suite against ledgers that open returns.
 func Run(t *testing.T, open Open) {

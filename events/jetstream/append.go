@@ -115,7 +115,7 @@ func (l *Ledger) settle(ctx context.Context, p *events.Proposal) (events.Revisio
 			return 0, fmt.Errorf("finding out whether %s %s was appended: %w", p.Type, p.Ref, err)
 		case revision != 0 && id == p.ID:
 			return revision, nil
-		case revision != 0:
+		case revision != 0 || !l.replicated:
 			return 0, conflict(p, 1)
 		}
 		pause(ctx) // on a replicated stream the cause of a conflict may still be under way

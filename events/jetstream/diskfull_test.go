@@ -49,7 +49,7 @@ func TestDiskFull(t *testing.T) {
 	require.NoError(t, os.Remove(filler))
 	began := time.Now()
 	for b.Health() != nil {
-		require.Less(t, time.Since(began), 10*time.Second, "the broker notices that there is space")
+		require.Less(t, time.Since(began), time.Minute, "the broker notices that there is space")
 		time.Sleep(10 * time.Millisecond) // the broker polls the disk: there is nothing to wait on
 	}
 	t.Logf("writable again after %s", time.Since(began))

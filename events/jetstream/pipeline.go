@@ -92,7 +92,7 @@ func (l *Ledger) send(ctx context.Context, p *pipeline, proposals []events.Propo
 		room := func() bool {
 			return p.messages < windowMessages && (p.bytes < windowBytes || p.messages == 0) && (!twice || !p.waiting[before])
 		}
-		if stalled = stalled || !p.wait(ctx, room); stalled {
+		if stalled = stalled || ctx.Err() != nil || !p.wait(ctx, room); stalled {
 			p.results[i].Err = errUnanswered
 			continue
 		}

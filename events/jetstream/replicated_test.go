@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -31,9 +32,12 @@ type trio struct {
 
 func freePorts(t testing.TB, n int) []string {
 	t.Helper()
+	// An address of this process: whoever takes ports of 127.0.0.1 can't take these before they are used.
+	pid := os.Getpid()
+	host := fmt.Sprintf("127.%d.%d.%d:0", 64+pid>>16&63, pid>>8&255, 1+pid&127)
 	var out []string
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", host)
 		require.NoError(t, err)
 		defer func() { _ = l.Close() }()
 		out = append(out, l.Addr().String())
@@ -125,15 +129,27 @@ func TestReplicatedConformance(t *testing.T) {
 
 // What three brokers acknowledge is there when one of them ends, and appends go on at once if it ends cleanly: it hands over first.
 func TestABrokerEndsUnderWriters(t *testing.T) {
+	const election = 4 * time.Second // takes at least so long, if nothing is handed over
+	slowest := endUnderWriters(t)
+	for range 2 { // a busy machine may be as slow once
+		if slowest >= election {
+			slowest = endUnderWriters(t)
+		}
+	}
+	require.Less(t, slowest, election, "a broker that ends cleanly hands over")
+}
+
+// endUnderWriters ends the leader of three brokers while events are appended, and returns how long the slowest append took.
+func endUnderWriters(t *testing.T) (slowest time.Duration) {
 	c := startTrio(t)
 	name := leader(t, c.open(t, 0).conn)
 	at, err := strconv.Atoi(name[1:])
 	require.NoError(t, err)
 	l := c.open(t, (at+1)%replicas)
-	appended := make(chan events.Revision, 10_000)
+	appended := make(chan events.Revision, 1<<20)
 	ctx, cancel := context.WithCancel(t.Context())
-	var slowest time.Duration
 	var writing sync.WaitGroup
+	t.Cleanup(func() { cancel(); writing.Wait() })
 	writing.Go(func() {
 		defer close(appended)
 		for i := 0; ctx.Err() == nil; i++ {
@@ -148,13 +164,12 @@ func TestABrokerEndsUnderWriters(t *testing.T) {
 			appended <- revision
 		}
 	})
-	require.Eventually(t, func() bool { return len(appended) > 100 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(appended) > 100 }, time.Minute, time.Millisecond)
 	require.NoError(t, c.brokers[at].Close())
 	before := len(appended)
-	require.Eventually(t, func() bool { return len(appended) > before+100 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(appended) > before+100 }, time.Minute, time.Millisecond)
 	cancel()
 	writing.Wait()
-	require.Less(t, slowest, 3*time.Second, "a broker that ends cleanly hands over")
 	t.Logf("the slowest append took %s", slowest)
 	held := map[events.Revision]bool{}
 	require.NoError(t, l.Read(t.Context(), events.Query{}, func(e events.Event) bool {
@@ -164,4 +179,5 @@ func TestABrokerEndsUnderWriters(t *testing.T) {
 	for revision := range appended {
 		require.True(t, held[revision], "revision %d was acknowledged", revision)
 	}
+	return slowest
 }

@@ -72,7 +72,7 @@ func connect(t *testing.T) (*feed, *Server, *Client) {
 	f := &feed{full: Slice{Node: "node.one", Epoch: "a", Revision: 10, Full: true, Objects: []Object{{Resource: Pods, Name: "web"}}}}
 	go func() { _ = conns[0].Serve(t.Context(), f) }()
 	client := NewClient(conns[1].conn, "node.one")
-	require.Eventually(t, func() bool { return client.Heartbeat(t.Context()) == nil }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return client.Heartbeat(t.Context()) == nil }, 20*time.Second, time.Millisecond)
 	return f, conns[0], client
 }
 
@@ -111,8 +111,15 @@ func TestSlicesFormAnUnbrokenChain(t *testing.T) {
 	})
 	t.Run("and a heartbeat that tells of a slice that never came", func(t *testing.T) {
 		f.set(Slice{Node: "node.one", Epoch: "b", Revision: 20, Full: true}, Beat{Epoch: "b", Revision: 20})
-		require.NoError(t, client.Heartbeat(t.Context()))
-		require.EqualValues(t, 20, next(t, slices).Revision)
+		require.Eventually(t, func() bool { // a beat before the client has noted the slice of before tells it nothing
+			require.NoError(t, client.Heartbeat(t.Context()))
+			select {
+			case s := <-slices:
+				return s.Revision == 20
+			default:
+				return false
+			}
+		}, 20*time.Second, time.Millisecond)
 	})
 }
 
@@ -128,8 +135,7 @@ func TestAFullSliceStepsNotBack(t *testing.T) {
 		return f.asked
 	}
 	f.set(Slice{Node: "node.one", Epoch: "b", Revision: 9, Full: true}, Beat{Epoch: "b", Revision: 9})
-	require.NoError(t, client.Heartbeat(t.Context()))
-	require.Eventually(t, func() bool { return asked() > 2 }, 5*time.Second, time.Millisecond, "it asks until the feed has caught up")
+	require.Eventually(t, func() bool { return client.Heartbeat(t.Context()) == nil && asked() > 2 }, 20*time.Second, time.Millisecond, "it asks until the feed has caught up")
 	select {
 	case s := <-slices:
 		require.Fail(t, "it was given what there was before", "%+v", s)
@@ -157,8 +163,12 @@ func TestLargeSlicesTravelInParts(t *testing.T) {
 
 func TestReportsAreAnswered(t *testing.T) {
 	f, _, client := connect(t)
-	answer, err := client.ReportPod(t.Context(), PodReport{Name: "web", Type: "PodStarted"})
-	require.NoError(t, err)
+	var answer Answer
+	require.Eventually(t, func() bool { // the feed begins to listen to one verb after the other
+		var err error
+		answer, err = client.ReportPod(t.Context(), PodReport{Name: "web", Type: "PodStarted"})
+		return err == nil
+	}, 20*time.Second, time.Millisecond)
 	require.Equal(t, Answer{Revision: 1}, answer)
 	require.Equal(t, "PodStarted", f.reports[0].Type)
 }
@@ -183,7 +193,7 @@ func TestLogs(t *testing.T) {
 		text, err := io.ReadAll(r)
 		return string(text), err
 	}
-	require.Eventually(t, func() bool { _, err := read("web"); return err == nil }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { _, err := read("web"); return err == nil }, 20*time.Second, time.Millisecond)
 	text, err := read("web")
 	require.NoError(t, err)
 	require.Equal(t, strings.Repeat("line\n", 50_000), text)

@@ -73,7 +73,10 @@ func TestAKeyIsNobodysNeverWhileAMemberComes(t *testing.T) {
 
 	second, leave := member(t, b, "second")
 	moved(t, first, "the first never heard of the second", func() bool { members, _ := first.Members(); return len(members) == 2 })
-	require.Equal(t, []int{keys, 0}, owned(first, second))
+	counts := owned(first, second)
+	if _, settled := second.Members(); !settled { // else this came too late to see it
+		require.Equal(t, []int{keys, 0}, counts)
+	}
 	moved(t, second, "the second never owned anything", func() bool { return owned(second)[0] > 0 })
 	moved(t, first, "the first never left the second its part", func() bool { return owned(first)[0] < keys })
 	shared := owned(first, second)

@@ -66,7 +66,7 @@ func (p place) run(t testing.TB, do func(l *jetstream.Ledger)) {
 
 func (p place) notary(t testing.TB, l *jetstream.Ledger) *trust.Notary {
 	t.Helper()
-	n, err := trust.Open(trust.Config{Dir: p.trust, KeyFile: p.key(), Cluster: "c1", Ledger: l, Stall: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
+	n, err := trust.Open(trust.Config{Dir: p.trust, KeyFile: p.key(), Cluster: "c1", Ledger: l, Stall: 15 * time.Second, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	return n
 }
@@ -242,7 +242,7 @@ func TestTamperingWithTheStoreIsNamed(t *testing.T) {
 			test.tamper(t, p)
 			p.run(t, func(l *jetstream.Ledger) {
 				began := time.Now()
-				r, err := trust.Check(t.Context(), l, trust.Options{Dir: p.trust, Stall: 5 * time.Second})
+				r, err := trust.Check(t.Context(), l, trust.Options{Dir: p.trust, Stall: 15 * time.Second})
 				require.NoError(t, err)
 				t.Logf("%d events in %s", r.Events, time.Since(began).Round(time.Millisecond))
 				for _, f := range r.Findings {
@@ -320,7 +320,7 @@ func TestAStoreThatDoesNotLoadIsFound(t *testing.T) {
 			test(t, p)
 			p.run(t, func(l *jetstream.Ledger) {
 				began := time.Now()
-				r, err := trust.Check(t.Context(), l, trust.Options{Dir: p.trust, Stall: 5 * time.Second})
+				r, err := trust.Check(t.Context(), l, trust.Options{Dir: p.trust, Stall: 15 * time.Second})
 				require.NoError(t, err)
 				t.Logf("%d events in %s: %v", r.Events, time.Since(began).Round(time.Millisecond), r.Findings)
 				require.Equal(t, r.Proven == storedEnd, len(r.Findings) == 0)

@@ -47,7 +47,7 @@ func overABroker(ctx context.Context, t *testing.T) (*events.View, events.Ledger
 	require.Eventually(t, func() bool {
 		answer, err := client.ReportNode(ctx, nodeReport(corev1.ConditionTrue))
 		return err == nil && answer.Error == ""
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	return view, ledger, client
 }
 
