@@ -27,10 +27,8 @@ quietly() { # COMMAND… : its output only if it fails
 
 install() { # COMMAND PACKAGE
 	command -v "$1" >/dev/null && return
-	command -v apt-get >/dev/null || fail "$1 is missing; install it with your distribution's package manager"
 	say "Installing $2"
-	quietly apt-get update
-	DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends "$2"
+	deploy/apt.sh "$2"
 }
 
 compose() {

@@ -6,6 +6,7 @@ say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 [ "$(id -u)" = 0 ] || fail "Docker, routes and nftables need root: run this command as root"
+exec 9>/run/wake-setup.lock && flock 9 # one at a time
 
 missing=()
 command -v dockerd >/dev/null || missing+=(docker.io)
@@ -21,14 +22,8 @@ if [ ! -d /run/systemd/system ] && ! mountpoint -q /sys/fs/cgroup; then
 	command -v cgroupfs-mount >/dev/null || missing+=(cgroupfs-mount)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
-	command -v apt-get >/dev/null || fail "missing: ${missing[*]}; install them with your distribution's package manager"
 	say "Installing ${missing[*]}"
-	log=$(mktemp)
-	if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
-		tail -n 20 "$log" >&2
-		fail "apt-get install ${missing[*]} failed; the whole output is in $log"
-	fi
-	rm -f "$log"
+	"$(dirname "$0")/apt.sh" "${missing[@]}"
 fi
 
 docker info >/dev/null 2>&1 && exit 0
@@ -38,10 +33,10 @@ if [ -d /run/systemd/system ]; then
 else
 	mkdir -p /var/log
 	if $bare; then cgroupfs-mount; fi
-	setsid nohup dockerd >>/var/log/dockerd.log 2>&1 </dev/null &
+	setsid nohup dockerd >>/var/log/dockerd.log 2>&1 </dev/null 9>&- &
 fi
-for _ in $(seq 150); do
+for _ in $(seq 600); do
 	docker info >/dev/null 2>&1 && exit 0
 	sleep 0.2
 done
-fail "dockerd did not answer within 30 s; see /var/log/dockerd.log or journalctl -u docker"
+fail "dockerd did not answer within two minutes; see /var/log/dockerd.log or journalctl -u docker"

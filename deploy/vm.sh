@@ -10,10 +10,7 @@ cache=${WAKE_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wake/vm}
 export WAKE_VM_CACHE=$cache
 
 if ! command -v qemu-system-x86_64 >/dev/null; then
-	command -v apt-get >/dev/null || fail "qemu-system-x86_64 is missing; install it with your distribution's package manager"
-	[ "$(id -u)" = 0 ] || fail "qemu-system-x86_64 is missing: run this command as root once, or apt-get install qemu-system-x86"
-	apt-get update >/dev/null
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends qemu-system-x86 seabios >/dev/null
+	"$(dirname "$0")/apt.sh" qemu-system-x86 seabios
 fi
 
 if [ ! -e "$cache/complete" ]; then
@@ -29,7 +26,9 @@ if [ ! -e "$cache/complete" ]; then
 	mkdir -p "$cache"
 	work=$(mktemp -d "$cache/fetch.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
-	(cd "$work" && apt-get download "$kernel" busybox-static >/dev/null 2>log) || { cat "$work/log" >&2; fail "downloading $kernel and busybox-static failed"; }
+	get() { (cd "$work" && apt-get -o Acquire::Retries=3 download "$kernel" busybox-static >/dev/null 2>log); }
+	# Old lists may name a kernel that the mirror no longer has.
+	get || { [ "$(id -u)" = 0 ] && apt-get update >/dev/null && kernel=$(latest) && get; } || { cat "$work/log" >&2; fail "downloading $kernel and busybox-static failed"; }
 	for deb in "$work"/*.deb; do dpkg-deb -x "$deb" "$work/tree"; done
 	rm -rf "$cache/modules"
 	mv "$work"/tree/lib/modules/* "$cache/modules"

@@ -18,7 +18,7 @@ import (
 )
 
 // drain is how long the server goes on answering after SIGTERM: clients that were told its address a moment ago still come.
-const drain = 2 * time.Second
+const drain = 4 * time.Second
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "--exit" {

@@ -60,8 +60,8 @@ func startIn(t *testing.T, dir string, args ...string) *cluster {
 	var err error
 	c.log, err = os.Create(filepath.Join(c.dir, "up.log"))
 	require.NoError(t, err)
-	c.begin()
 	t.Cleanup(c.end)
+	c.begin()
 	return c
 }
 
@@ -118,7 +118,7 @@ func (c *cluster) end() {
 		out, _ := os.ReadFile(c.log.Name())
 		c.t.Logf("wake up said:\n%s", tail(out, 8000))
 	}
-	if c.up != nil && c.up.ProcessState == nil {
+	if c.up != nil && c.up.Process != nil && c.up.ProcessState == nil {
 		_ = c.up.Process.Kill()
 		_ = c.up.Wait()
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -137,14 +138,7 @@ func TestAnOrdinaryDay(t *testing.T) {
 	calm := time.Now()
 
 	d.say("Node n2 loses power, for good")
-	n2.kill()
-	d.eventually("n2's pods are replaced", func() error {
-		out, err := d.tryKubectl("-n", "shop", "get", "pods", "-o", "wide", "--field-selector=spec.nodeName=n1,status.phase=Running", "--no-headers")
-		if running := strings.Count(out, "1/1"); err == nil && running < 5 {
-			err = fmt.Errorf("%d of 5 run on n1:\n%s", running, out)
-		}
-		return err
-	})
+	d.loses(n2)
 	d.as("ada", "delete", "node", "n2")
 	before := d.revision()
 
@@ -162,6 +156,32 @@ func TestAnOrdinaryDay(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, []byte("# An ordinary day\n\nWritten by `go tool task day` from a run of itest/cluster's TestAnOrdinaryDay.\n"+d.story.String()), 0o600))
 	}
 	t.Log(d.story.String())
+}
+
+// loses takes the power from n2, and waits until all pods are ready elsewhere.
+func (d *day) loses(n2 *simulatedNode) {
+	n2.kill()
+	d.eventually("n2 is noticed to be lost", func() error {
+		out, err := d.tryKubectl("get", "node", "n2", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		if err == nil && out == "True" {
+			err = errors.New("it counts as ready")
+		}
+		return err
+	})
+	d.eventually("n2's pods are replaced", func() error {
+		out, err := d.tryKubectl("-n", "shop", "get", "pods", "-o", "wide", "--field-selector=spec.nodeName=n1,status.phase=Running", "--no-headers")
+		if running := strings.Count(out, "1/1"); err == nil && running < 5 {
+			err = fmt.Errorf("%d of 5 run on n1:\n%s", running, out)
+		}
+		return err
+	})
+	d.eventually("the Deployment says so", func() error {
+		out, err := d.tryKubectl("-n", "shop", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
+		if err == nil && out != "5" {
+			err = fmt.Errorf("%q are ready", out)
+		}
+		return err
+	})
 }
 
 // questions are those of the evening.

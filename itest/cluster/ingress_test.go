@@ -156,7 +156,8 @@ func (e *edge) load(urls ...string) (asked *atomic.Int64, stop func() (int64, []
 	var ending atomic.Bool
 	asked = new(atomic.Int64)
 	type client struct{ failed []error }
-	done := make(chan client)
+	e.t.Cleanup(func() { ending.Store(true) })
+	done := make(chan client, 2*len(urls))
 	for _, url := range urls {
 		for _, keep := range []bool{true, false} {
 			go func() {
@@ -259,10 +260,11 @@ func (e *edge) deaths() {
 	require.NoError(e.t, os.Chtimes(program(e.t, "wake"), now, now)) // as an update does
 	e.begin()
 	e.eventually("what serves is of the new version", func() error {
-		if e.served().Pid == process.Pid {
-			return errors.New("not yet")
+		pid, err := e.tryServed()
+		if err == nil && pid == process.Pid {
+			err = errors.New("not yet")
 		}
-		return nil
+		return err
 	})
 	e.kubectl("set", "env", "deployment/web", "GREETING=four")
 	e.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
@@ -275,16 +277,22 @@ func (e *edge) deaths() {
 	require.NotEqual(e.t, process.Pid, e.served().Pid)
 }
 
-// served is the process that serves.
-func (e *edge) served() *os.Process {
-	e.t.Helper()
+// tryServed returns the ID of the process that serves; while another takes over there may be none.
+func (e *edge) tryServed() (pid int, err error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(e.dir, "ingress.sock"))
 	}}}
-	var pid int
 	said, err := get(client, "http://ingress/status")
-	require.NoError(e.t, err)
-	_, err = fmt.Sscanf(said, `{"pid":%d`, &pid)
+	if err == nil {
+		_, err = fmt.Sscanf(said, `{"pid":%d`, &pid)
+	}
+	return pid, err
+}
+
+// served is the process that serves.
+func (e *edge) served() *os.Process {
+	e.t.Helper()
+	pid, err := e.tryServed()
 	require.NoError(e.t, err)
 	process, err := os.FindProcess(pid)
 	require.NoError(e.t, err)

@@ -80,6 +80,7 @@ func contains(t *testing.T, out string, wants ...string) {
 
 // lookBack asks kubectl what the Deployment called web did.
 func lookBack(t *testing.T, c *cluster) {
+	c.eventuallyPods(3) // those of the version before are gone: kubectl lists pods, and then asks each for its log
 	c.eventually("the log is there", func() error { _, err := c.tryKubectl("logs", "deployment/web"); return err })
 	contains(t, c.kubectl("logs", "-l", "app=web", "--tail=1"), "")
 	contains(t, c.kubectl("logs", "deployment/web", "--tail=50"), "listens on :8080")

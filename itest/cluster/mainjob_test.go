@@ -88,9 +88,10 @@ func TestEveryReplicaAnswersBehindTheServiceAddress(t *testing.T) {
 	}
 }
 
-// traffic calls url until stop is called, which returns how many calls were made and those that failed.
-func traffic(url string) (stop func() (int, []error)) {
+// traffic calls url until the test ends or stop is called, which returns how many calls were made and those that failed.
+func traffic(t *testing.T, url string) (stop func() (int, []error)) {
 	var ending atomic.Bool
+	t.Cleanup(func() { ending.Store(true) })
 	ended := make(chan struct{})
 	calls, failed := 0, []error(nil)
 	go func() {
@@ -112,7 +113,7 @@ func TestRollingUpdateUndoAndScaleKeepTraffic(t *testing.T) {
 	c := deployWeb(t)
 	url := c.serviceURL()
 	c.eventually("the service answers", func() error { _, err := get(newConnections(), url); return err })
-	stop := traffic(url)
+	stop := traffic(t, url)
 	c.kubectl("set", "env", "deployment/web", "GREETING=two")
 	c.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 	c.eventually("the new version answers", func() error { return answers(url, "two from ") })
@@ -181,7 +182,8 @@ func TestNothingRestartsWithWake(t *testing.T) {
 	before := c.containers("web")
 	require.Len(t, before, 3)
 	url := c.serviceURL()
-	stop := traffic(url)
+	c.eventually("the service answers", func() error { _, err := get(newConnections(), url); return err })
+	stop := traffic(t, url)
 	c.stop()
 	c.begin()
 	c.kill()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -258,7 +259,7 @@ func TestEachTamperingIsNamed(t *testing.T) {
 		{name: "an older copy of the data is restored", tamper: func(t *testing.T, c *cluster) { c.becomes(t, p.older) }, expected: fmt.Sprintf("tail-cut at %d", p.olderLast+1),
 			started: fmt.Sprintf("older-copy at %d", p.olderLast+1)},
 		{name: "the chain file is altered", tamper: func(t *testing.T, c *cluster) { c.alterChain(t, at) }, expected: fmt.Sprintf("chain-altered at %d", at)},
-		{name: "the last checkpoints are deleted", tamper: func(t *testing.T, c *cluster) { c.dropCheckpoint(t) }, expected: fmt.Sprintf("checkpoints-cut at %d", p.olderLast+2)},
+		{name: "the last checkpoints are deleted", tamper: func(t *testing.T, c *cluster) { c.dropCheckpoint(t) }, expected: fmt.Sprintf("checkpoints-cut at %d", p.now.signedBefore(t)+1)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := p.now.copied(t)
@@ -284,6 +285,19 @@ func (c *cluster) alterChain(t *testing.T, revision uint64) {
 		content[chainHeader+int64(revision-1)*chainRecord] ^= 1
 		return content
 	})
+}
+
+// signedBefore is the revision that the last checkpoint but one signs.
+func (c *cluster) signedBefore(t *testing.T) uint64 {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(c.dir+".trust", "checkpoints"))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+	require.Greater(t, len(lines), 2)
+	var line struct{ Entry struct{ Revision uint64 } }
+	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-2]), &line))
+	require.NotZero(t, line.Entry.Revision)
+	return line.Entry.Revision
 }
 
 // dropCheckpoint removes the last line of the checkpoints.
@@ -345,6 +359,9 @@ func TestEachTamperingWithTheArchiveIsNamed(t *testing.T) {
 	p.now.eventually("two segments are in the archive alone, and the third in the stream, too", func() error {
 		if begins := p.now.streamBegins(); begins != 201 {
 			return fmt.Errorf("the stream begins at %d", begins)
+		}
+		if n := len(p.now.segments(t)); n < 3 {
+			return fmt.Errorf("the archive has %d segments", n)
 		}
 		return nil
 	})

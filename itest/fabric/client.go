@@ -42,6 +42,8 @@ type Failure struct {
 type Tally struct {
 	Total    int
 	Failures []Failure
+	// Starved counts the requests that timed out while the client itself was stopped, with its machine. They say nothing, and are no failures.
+	Starved int
 	// Gap is the longest time between two answers that came, and GapAt when it began. It is as long as Client.Every if nothing fails.
 	Gap   time.Duration
 	GapAt time.Time
@@ -55,7 +57,11 @@ type Tally struct {
 
 // String says it as a person would.
 func (t Tally) String() string {
-	return fmt.Sprintf("%d failed of %d, longest gap %s", len(t.Failures), t.Total, t.Gap.Round(time.Millisecond))
+	said := fmt.Sprintf("%d failed of %d, longest gap %s", len(t.Failures), t.Total, t.Gap.Round(time.Millisecond))
+	if t.Starved > 0 {
+		said += fmt.Sprintf(" (%d timed out while the client's own machine stood still)", t.Starved)
+	}
+	return said
 }
 
 // Kinds counts failures by what they said.
@@ -71,11 +77,14 @@ func (t Tally) Kinds() string {
 	return strings.Join(all, ", ")
 }
 
+// timedOut is what plain makes of all kinds of timeouts.
+const timedOut = "timeout"
+
 // plain is an error without what differs from request to request.
 func plain(err error) string {
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return "timeout"
+		return timedOut
 	}
 	text := err.Error()
 	return text[strings.LastIndex(text, ": ")+1:]
@@ -87,9 +96,10 @@ type Counting struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 
-	mu    sync.Mutex
-	tally Tally
-	last  time.Time
+	mu     sync.Mutex
+	tally  Tally
+	last   time.Time
+	stalls []stall
 }
 
 // Count begins to ask, each time over a connection of its own, until Stop or the test's end.
@@ -157,6 +167,7 @@ func (c Client) begin(t testing.TB, run func(context.Context, *Counting)) *Count
 	ctx, stop := context.WithCancel(context.Background())
 	counting := &Counting{client: c, stop: stop, tally: Tally{By: map[string]int{}, Answered: map[string][]time.Time{}}}
 	counting.done.Go(func() { run(ctx, counting) })
+	counting.done.Go(func() { counting.watch(ctx) })
 	t.Cleanup(func() { counting.Stop() })
 	return counting
 }
@@ -229,8 +240,7 @@ func (c *Counting) record(ctx context.Context, at time.Time, pod string, err err
 func (c *Counting) SoFar() Tally {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.tally
-	t.Failures = slices.Clone(t.Failures)
+	t := c.telling()
 	t.By = maps.Clone(t.By)
 	t.Answered = maps.Clone(t.Answered)
 	if gap := time.Since(c.last); !c.last.IsZero() && gap > t.Gap {
@@ -246,7 +256,7 @@ func (c *Counting) Stop() Tally {
 	c.done.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.tally
+	t := c.telling()
 	if gap := end.Sub(c.last); !c.last.IsZero() && gap > t.Gap {
 		t.Gap, t.GapAt = gap, c.last
 	}

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -21,8 +22,13 @@ func TestBothFamilies(t *testing.T) {
 
 	a1 := f.Node("a").ContainerDial(container(c, "a1"))
 	addresses := func(what ...string) []string {
-		all := strings.Fields(c.Kubectl(append([]string{"get"}, what...)...))
-		require.Len(t, all, 2, "an address of each family: %v", what)
+		var all []string
+		f.Eventually("there is an address of each family", func() error {
+			if all = strings.Fields(c.Kubectl(append([]string{"get"}, what...)...)); len(all) != 2 {
+				return fmt.Errorf("%v: %v", what, all)
+			}
+			return nil
+		})
 		return all
 	}
 	for i, address := range addresses("service", "b1", "-o", "jsonpath={.spec.clusterIPs[*]}") {

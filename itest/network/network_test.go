@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -42,12 +43,14 @@ func container(c *fabric.Control, pod string) string {
 	return strings.TrimPrefix(strings.TrimSpace(c.Kubectl("get", "pod", pod, "-o", "jsonpath={.status.containerStatuses[0].containerID}")), "docker://")
 }
 
-// answers waits for one answer of a pod, and fails after that if one doesn't come.
+// answers waits for an answer of a pod.
 func answers(t *testing.T, dial fabric.DialFunc, address, who, what string) {
 	t.Helper()
 	counting := fabric.Client{Dial: dial, Address: address}.Count(t)
-	require.Eventually(t, func() bool { return counting.SoFar().By[who] > 0 }, 5*time.Second, 20*time.Millisecond, "%s (%s): %v", what, address, counting.SoFar().Kinds())
-	counting.Stop()
+	defer counting.Stop()
+	for deadline := time.Now().Add(fabric.Patience); counting.SoFar().By[who] == 0; time.Sleep(20 * time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), "%s (%s): %s", what, address, counting.SoFar().Kinds())
+	}
 }
 
 // TestPodsAcrossMachines asks pods from pods, from nodes and from outside, where nodes share a link and where they don't.
@@ -62,8 +65,12 @@ func TestPodsAcrossMachines(t *testing.T) {
 				"a1": pod("a1", "a", ""), "a2": pod("a2", "a", ""), "b1": pod("b1", "b", ", ports: [{containerPort: 8080, hostPort: 8888}]"),
 			})
 			c.Apply("apiVersion: v1\nkind: Service\nmetadata: {name: b1}\nspec: {selector: {app: b1}, type: NodePort, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}\n")
-			way := f.Node("a").Exec("ip", "route", "show", "proto", "157")
-			require.Equal(t, routed, strings.Contains(way, "wvx-"), way)
+			f.Eventually("packets take the way that there is", func() error {
+				if way := f.Node("a").Exec("ip", "route", "show", "proto", "157"); routed != strings.Contains(way, "wvx-") {
+					return errors.New(way)
+				}
+				return nil
+			})
 
 			for _, from := range []struct{ pod, node string }{{"a1", "a"}, {"a2", "a"}, {"b1", "b"}} {
 				for to, ip := range ips {
@@ -87,9 +94,9 @@ func restarts(t *testing.T, f *fabric.Fabric, ips map[string]string) {
 	a, b, c := f.Node("a"), f.Node("b"), f.Control()
 	started := a.Docker("inspect", "--format", "{{.State.StartedAt}}", container(c, "a1")) + b.Docker("inspect", "--format", "{{.State.StartedAt}}", container(c, "b1"))
 	clients := map[string]*fabric.Counting{
-		"pod to pod":        fabric.Client{Dial: a.ContainerDial(container(c, "a1")), Address: ips["b1"] + ":8080"}.Count(t),
-		"one connection":    fabric.Client{Dial: a.ContainerDial(container(c, "a1")), Address: ips["b1"] + ":8080"}.Hold(t),
-		"host port outside": fabric.Client{Dial: f.Machine(fabric.Outside).Dial, Address: b.Addr.String() + ":8888"}.Count(t),
+		"pod to pod":        fabric.Client{Dial: a.ContainerDial(container(c, "a1")), Address: ips["b1"] + ":8080", Timeout: 3 * time.Second}.Count(t),
+		"one connection":    fabric.Client{Dial: a.ContainerDial(container(c, "a1")), Address: ips["b1"] + ":8080", Timeout: 3 * time.Second}.Hold(t),
+		"host port outside": fabric.Client{Dial: f.Machine(fabric.Outside).Dial, Address: b.Addr.String() + ":8888", Timeout: 3 * time.Second}.Count(t),
 	}
 	for _, n := range []*fabric.Node{a, b} {
 		n.KillAgent()
@@ -124,7 +131,17 @@ func comingAndGoing(t *testing.T, f *fabric.Fabric) {
 	c.Join(third)
 	podRange := strings.TrimSpace(c.Kubectl("get", "node", "c", "-o", "jsonpath={.spec.podCIDR}"))
 	knows := func() bool { return strings.Contains(a.Exec("ip", "route"), podRange) }
-	require.Eventually(t, knows, time.Second, 20*time.Millisecond, "its route is there within a second")
+	until := func(what string, holds func() bool) {
+		began := time.Now()
+		f.Eventually(what, func() error {
+			if !holds() {
+				return errors.New(a.Exec("ip", "route"))
+			}
+			return nil
+		})
+		t.Logf("%s after %s", what, time.Since(began).Round(time.Millisecond))
+	}
+	until("its route is there", knows)
 	ips := running(t, c, map[string]string{"c1": pod("c1", "c", "")})
 	answers(t, a.ContainerDial(container(c, "a1")), ips["c1"]+":8080", "c1", "a pod on the node that has just come")
 
@@ -132,6 +149,6 @@ func comingAndGoing(t *testing.T, f *fabric.Fabric) {
 	c.ExpectReady("c", "Unknown")
 	require.True(t, knows(), "a lost node keeps its routes: it may only be cut off")
 	c.Kubectl("delete", "node", "c")
-	require.Eventually(t, func() bool { return !knows() }, time.Second, 20*time.Millisecond, "a deleted one loses them")
+	until("a deleted one's are gone", func() bool { return !knows() })
 	c.Expect("its range is free", "", "get", "lease", "-n", "kube-system", "podcidr-"+strings.ReplaceAll(podRange, "/", "-"), "--ignore-not-found")
 }

@@ -75,7 +75,8 @@ func newWorld(t *testing.T) *world {
 	w.api = "https://" + listener.Addr().String()
 	api := gateway.New(gateway.Config{View: w.view, Ledger: w.ledger, Registry: registry, Authority: w.authority, Hosts: []string{"127.0.0.1", pki.GatewayHost}, Version: "test",
 		Log: quiet, Joining: &gateway.Joining{Broker: w.gate.Addr().String(), Cluster: "c1", ServiceCIDR: "10.96.0.0/16"}})
-	nodes := feed.New(feed.Config{View: w.view, Ledger: w.ledger, Line: nodewire.NewServer(line), Log: quiet, Registers: func(string) bool { return false }})
+	nodes := feed.New(feed.Config{View: w.view, Ledger: w.ledger, Line: nodewire.NewServer(line), Log: quiet, Registers: func(string) bool { return false },
+		Grace: time.Hour}) // a node that says nothing isn't called lost: what is written comes from what nodes say
 	running.Go(func() { _ = api.Serve(ctx, listener) })
 	running.Go(func() { _ = w.gate.Run(ctx) })
 	running.Go(func() { _ = nodes.Run(ctx) })

@@ -30,7 +30,7 @@ var modules = []string{
 }
 
 func main() {
-	timeout := flag.Duration("timeout", 10*time.Minute, "how long the machine may run")
+	timeout := flag.Duration("timeout", 20*time.Minute, "how long the machine may run")
 	cpus := flag.Int("cpus", 1, "processors of the machine")
 	memory := flag.Int("memory", 1024, "memory of the machine, in MiB")
 	skips := flag.Bool("skips", false, "accept tests that skip themselves")
@@ -41,17 +41,15 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("no end after %s", *timeout))
-	defer cancel()
 	machine := vm.Machine{Modules: modules, Programs: []string{"nft"}, MemoryMiB: *memory, CPUs: *cpus}
-	if err := run(ctx, machine, flag.Arg(0), flag.Args()[1:], *skips); err != nil {
+	if err := run(ctx, *timeout, machine, flag.Arg(0), flag.Args()[1:], *skips); err != nil {
 		fmt.Fprintln(os.Stderr, "boot:", err)
 		stop()
-		os.Exit(1) //nolint:gocritic // both deferred calls only free memory of a process that ends
+		os.Exit(1) //nolint:gocritic // the deferred call only frees memory of a process that ends
 	}
 }
 
-func run(ctx context.Context, machine vm.Machine, pkg string, args []string, skips bool) error {
+func run(ctx context.Context, timeout time.Duration, machine vm.Machine, pkg string, args []string, skips bool) error {
 	dir, err := os.MkdirTemp("", "wake-boot-")
 	if err != nil {
 		return err
@@ -71,6 +69,8 @@ func run(ctx context.Context, machine vm.Machine, pkg string, args []string, ski
 		}
 	}
 	tally := &vm.Tally{Out: os.Stdout}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no end after %s", timeout))
+	defer cancel()
 	result, err := machine.Run(ctx, job, tally)
 	fmt.Printf("booted in %.1fs, ran %.1fs, exit status %d: %s\n", result.Boot.Seconds(), result.Run.Seconds(), result.Exit, tally)
 	switch {
