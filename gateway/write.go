@@ -84,13 +84,14 @@ func (g *Gateway) catchUp(ctx context.Context) error {
 	return err
 }
 
-// settle waits for the view to reach what was appended, and shows the object as it then is.
+// settle waits for the view to reach what was appended, and for what is given out to it, and shows the object as it then is.
 func (g *Gateway) settle(ctx context.Context, d draft, revision events.Revision) (draft, error) {
 	state, err := g.config.View.WaitFor(ctx, revision)
 	if err != nil {
 		return d, err
 	}
 	first := &d.proposals[0].Event
+	state = g.allotted(ctx, first.Ref, state)
 	if o, ok := state.Get(first.Ref); ok && o.UID() == first.UID {
 		d.object = o.Typed()
 		return d, nil
