@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ var faults = []struct {
 	{"leader killed", false, leaderKilled},
 	{"leader stalled", true, leaderStalled},
 	{"minority cut off", true, minorityGone},
+	{"control machine gone", true, machineGone},
 	{"majority gone", true, majorityGone},
 	{"control plane down", false, allDown},
 	{"agent away", true, agentAway},
@@ -177,6 +179,24 @@ func minorityGone(w *world) row {
 	i.goesOn(20 * time.Second)
 	require.NoError(w.t, m.Heal())
 	w.p.Ready(fabric.Part{On: m, Role: fabric.Broker})
+	i.goesOn(afterwards)
+	return i.unharmed()
+}
+
+// machineGone takes the power from a machine of the control plane, whose broker leads the ledger unless the keeper's does.
+func machineGone(w *world) row {
+	m := w.p.Machines()[0]
+	if leader := w.p.Leader(); leader == w.p.Machines()[1] {
+		m = leader
+	}
+	parts := slices.DeleteFunc(w.p.Parts(), func(p fabric.Part) bool { return p.On != m })
+	i := w.strike("one of three control plane machines without power for 20 s: a broker, a gateway, services and a feed at once", stays)
+	require.NoError(w.t, m.Cut()) // or the ends of its connections would be told
+	w.p.Kill(parts...)
+	i.goesOn(20 * time.Second)
+	require.NoError(w.t, m.Heal())
+	w.p.Start(parts...)
+	w.p.Ready(parts...)
 	i.goesOn(afterwards)
 	return i.unharmed()
 }

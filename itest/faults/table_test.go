@@ -22,7 +22,8 @@ by a node port, one from a pod by the cluster IP. A writer changes an object ten
 two cores (` + "`itest/fabric`" + `). Pods leave a node that is unreachable after 5 s (their tolerationSeconds; Kubernetes' default is 300).
 
 A fault's requests are those made while it lasted and for 12 s after it; the longest gap is the longest time without an answer at either client. "Writes stood still" is the
-longest time in which no write was taken. "Replaced" are pods that were made anew elsewhere, "restarted" containers of pods that stayed where they were.
+longest time in which no write was taken. "Replaced" are pods that were made anew elsewhere, "restarted" containers of pods that stayed where they were. A request that timed out
+while the client itself stood still for 0.3 s, as it does when the whole machine is stopped, is not counted.
 
 | fault | noticed | requests | failed | the last one after it was noticed | longest gap | writes stood still | replaced | restarted |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
