@@ -71,9 +71,13 @@ func (c *cluster) reached(what string, dial fabric.DialFunc, address string, pod
 func (c *cluster) callsByName(p pod) {
 	c.t.Helper()
 	for _, name := range []string{"web", "web.default", "web.default.svc.cluster.local"} {
-		answer, err := fetch(c.machine(p.node), "http://"+p.ip+":8080/call/"+name)
-		require.NoError(c.t, err, "%s on %s calls %s", p.name, p.node, name)
-		require.Contains(c.t, answer, "from web-", "%s on %s calls %s", p.name, p.node, name)
+		c.eventually(fmt.Sprintf("%s on %s calls %s", p.name, p.node, name), func() error {
+			answer, err := fetch(c.machine(p.node), "http://"+p.ip+":8080/call/"+name)
+			if err == nil && !strings.Contains(answer, "from web-") {
+				err = fmt.Errorf("it heard %q", answer)
+			}
+			return err
+		})
 	}
 }
 
@@ -172,8 +176,6 @@ func (c *cluster) returns(node string) {
 	pods, _ := c.expectPods("app=web", 9, "")
 	require.NotEmpty(c.t, on(pods, node).name, "%s runs pods again: %v", node, pods)
 	c.reached("the returned node's port from outside", c.machine(""), net.JoinHostPort(c.address(node), nodePort), pods)
-	out, err := run("", "docker", "exec", "wake-"+node, "docker", "ps", "--quiet", "--filter", "name=_web-")
-	require.NoError(c.t, err)
 	here := 0
 	for _, p := range pods {
 		if p.node == node {
@@ -181,7 +183,13 @@ func (c *cluster) returns(node string) {
 		}
 	}
 	c.t.Logf("%s started again: ready after %.1f s, %d of 9 pods are there, its port serves", node, after.Seconds(), here)
-	require.Len(c.t, strings.Fields(out), 2*here, "what was decided while it was away holds: a sandbox and a container for each of its pods, nothing else")
+	c.eventually("what was decided while it was away holds: a sandbox and a container for each of its pods, nothing else", func() error {
+		out, err := run("", "docker", "exec", "wake-"+node, "docker", "ps", "--quiet", "--filter", "name=_web-")
+		if has := strings.Fields(out); err == nil && len(has) != 2*here {
+			err = fmt.Errorf("%d containers for %d pods", len(has), here)
+		}
+		return err
+	})
 }
 
 // TestOneOfEachKindDies wants the cluster to work while one of each of its processes is missing, and nobody to notice who talks to the application.
@@ -205,9 +213,9 @@ func TestOneOfEachKindDies(t *testing.T) {
 		_, ran := c.expectPods("app=web", 9, "")
 		c.t.Logf("without %s: a change is taken after %.1f s, 3 more pods are ready %.1f s later", strings.Join(kinds, ", "), taken.Seconds(), ran.Seconds())
 		c.docker("start", kinds...)
+		c.whole()
 		c.kubectl("scale", "deployment/web", "--replicas=6")
 		c.expectPods("app=web", 6, "")
-		c.whole()
 	}
 	tally := counting.Stop()
 	t.Logf("a pod's requests meanwhile, at the cluster IP: %s", tally)
