@@ -15,9 +15,9 @@ import (
 	"github.com/wakehq/wake/events/nodewire"
 )
 
-// Proxy makes the services' addresses work on the node. After an error it remembers the change, and takes it up at the next call.
+// Proxy makes the services' addresses work on the node. After an error it remembers the changes, and takes them up at the next call.
 type Proxy interface {
-	Apply(ctx context.Context, change proxy.Change) error
+	Apply(ctx context.Context, changes ...proxy.Change) error
 }
 
 // DNS answers for the services' names on the node. Apply must not wait for anything.
@@ -92,7 +92,8 @@ func (a *Agent) tellServices(change proxy.Change) {
 	}
 }
 
-// serveProxy tells the proxy of changes in their order, apart from everything else: pods don't wait for it.
+// serveProxy tells the proxy of changes in their order, apart from everything else: pods don't wait for it. What comes while it is busy comes to it
+// at once.
 func (a *Agent) serveProxy(ctx context.Context) error {
 	for {
 		select {
@@ -104,7 +105,7 @@ func (a *Agent) serveProxy(ctx context.Context) error {
 		proxy, changes := a.proxy, a.proxyChanges
 		a.proxyChanges = nil
 		a.mu.Unlock()
-		if err := applyAll(ctx, proxy, changes); err != nil && ctx.Err() == nil {
+		if err := proxy.Apply(ctx, changes...); err != nil && ctx.Err() == nil {
 			a.log.Warn("the service proxy couldn't apply a change; trying again", "error", err)
 			time.AfterFunc(proxyRetry, func() { a.retryProxy(proxy) })
 		}
@@ -116,14 +117,6 @@ func (a *Agent) tellAnnouncer() {
 	if a.config.Announcer != nil && a.objects.readdressed {
 		a.config.Announcer.Announce(slices.SortedFunc(maps.Values(a.objects.addresses), netip.Addr.Compare))
 	}
-}
-
-func applyAll(ctx context.Context, p Proxy, changes []proxy.Change) error {
-	var err error
-	for _, change := range changes {
-		err = p.Apply(ctx, change)
-	}
-	return err
 }
 
 // retryProxy has a proxy that failed take up what it remembers, if it is still the node's.

@@ -18,7 +18,7 @@ import (
 // stuckProxy is a service proxy that always fails.
 type stuckProxy struct{}
 
-func (stuckProxy) Apply(context.Context, proxy.Change) error { return errors.New("stuck") }
+func (stuckProxy) Apply(context.Context, ...proxy.Change) error { return errors.New("stuck") }
 
 // TestNamesFollowTheSlices asks a real DNS server for what the node's slices told it, beside a proxy that fails.
 func TestNamesFollowTheSlices(t *testing.T) {

@@ -36,6 +36,7 @@ inmachine() {
 [[ FirstRequest =~ $only ]] && measure "The first request to a new pod on another node, after it is ready" ./itest/bench 'BenchmarkFirstRequest'
 [[ Services =~ $only ]] && measure "Through a service against straight to the pod, with nftables (ratio: more is better)" ./agent/proxy/nft 'BenchmarkPath'
 [[ Services =~ $only ]] && measure "Programming 10,000 services of 100,000 endpoints, with nftables, and changing one endpoint" ./agent/proxy/nft 'BenchmarkProgramming'
+[[ Services =~ $only ]] && measure "An endpoint more, of one of 10,000 services: from the event in the ledger until the node serves it" ./itest/bench 'BenchmarkEventToRule'
 [[ Services =~ $only ]] && inmachine "The same with IPVS, in its virtual machine" ./agent/proxy/ipvs 'Benchmark(Path|Programming)/ipvs'
 [[ Idle =~ $only ]] && measure "wake up, idle for a minute" ./itest/bench 'BenchmarkIdle'
 exit 0

@@ -44,15 +44,17 @@ func newFold(node Node) *fold {
 	}
 }
 
-// apply takes in a change and gives the difference that it makes. Its cost grows with the services that the
-// change names, not with those that exist.
-func (f *fold) apply(change Change) Diff {
-	dirty := map[Key]bool{}
-	touched := f.known.Apply(change)
-	if change.Zone != nil && *change.Zone != f.node.Zone {
-		f.node.Zone = *change.Zone
-		for name := range f.known.services { // a node moves to another zone seldom
-			touched[name] = true
+// apply takes in changes and gives the difference that they make. Its cost grows with the services that the
+// changes name, not with those that exist.
+func (f *fold) apply(changes []Change) Diff {
+	dirty, touched := map[Key]bool{}, map[types.NamespacedName]bool{}
+	for _, change := range changes {
+		maps.Copy(touched, f.known.Apply(change))
+		if change.Zone != nil && *change.Zone != f.node.Zone {
+			f.node.Zone = *change.Zone
+			for name := range f.known.services { // a node moves to another zone seldom
+				touched[name] = true
+			}
 		}
 	}
 	for name := range touched {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// ErrNotFull is returned by Apply when the first change isn't a full one.
-var ErrNotFull = errors.New("the first change must be full: serving a part would take away the rest")
+// ErrNotFull is returned by Apply as long as no change has been a full one.
+var ErrNotFull = errors.New("one change must be full: serving a part would take away the rest")
 
 // Proxy keeps one backend in line with the objects of a cluster. It is safe for concurrent use.
 type Proxy struct {
@@ -53,16 +53,16 @@ func New(backend Backend, node Node, log *slog.Logger) *Proxy {
 	return &Proxy{log: log, backend: backend, fold: newFold(node)}
 }
 
-// Apply takes in a change and returns when the kernel serves it. After an error the change is remembered, and
-// the next Apply or Reconcile (a call with nothing new will do) serves it too.
-func (p *Proxy) Apply(ctx context.Context, change Change) error {
+// Apply takes in changes, in their order, and returns when the kernel serves what they come to: many cost it hardly more than one. After an error
+// they are remembered, and the next Apply or Reconcile (a call with nothing new will do) serves them too.
+func (p *Proxy) Apply(ctx context.Context, changes ...Change) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.known && !change.Full {
+	if !p.known && !slices.ContainsFunc(changes, func(c Change) bool { return c.Full }) {
 		return ErrNotFull
 	}
 	p.known = true
-	diff := p.fold.apply(change)
+	diff := p.fold.apply(changes)
 	defer p.report(p.synced)
 	if !p.synced {
 		return p.reconcile(ctx)

@@ -153,8 +153,12 @@ func TestIncrementalEqualsFull(t *testing.T) {
 		incremental := &memory{t: t}
 		p := proxy.New(incremental, node, quiet())
 		require.NoError(t, p.Apply(t.Context(), proxy.Change{Full: true}))
-		for range rapid.IntRange(1, 30).Draw(t, "changes") {
-			require.NoError(t, p.Apply(t.Context(), cluster.Change(t)))
+		for range rapid.IntRange(1, 15).Draw(t, "calls") {
+			changes := make([]proxy.Change, rapid.IntRange(1, 4).Draw(t, "changes"))
+			for i := range changes {
+				changes[i] = cluster.Change(t)
+			}
+			require.NoError(t, p.Apply(t.Context(), changes...))
 		}
 		atOnce := &memory{t: t}
 		require.NoError(t, proxy.New(atOnce, node, quiet()).Apply(t.Context(), cluster.Everything()))
@@ -166,8 +170,11 @@ func TestFirstChangeMustBeFull(t *testing.T) {
 	backend := &memory{t: t}
 	p := proxy.New(backend, node, quiet())
 	require.ErrorIs(t, p.Apply(t.Context(), proxy.Change{}), proxy.ErrNotFull)
+	require.ErrorIs(t, p.Apply(t.Context()), proxy.ErrNotFull)
 	require.ErrorIs(t, p.Reconcile(t.Context()), proxy.ErrNotFull)
 	require.Empty(t, backend.transcript.String())
+	require.NoError(t, p.Apply(t.Context(), proxy.Change{}, proxy.Change{Full: true}))
+	require.Equal(t, "reconcile 0\n", backend.transcript.String())
 }
 
 func TestFailureIsMadeUpFor(t *testing.T) {

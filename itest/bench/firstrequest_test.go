@@ -76,14 +76,16 @@ func answered(t fabric.Tally) error {
 func sinceReady(b *testing.B, c *fabric.Control, seen fabric.Tally) time.Duration {
 	require.Len(b, seen.Answered, 1)
 	for pod, times := range seen.Answered {
-		var event struct {
-			Stored time.Time
-			Ref    struct{ Name string }
-		}
-		said := c.Wake("log", "pod/"+pod, "--type", "PodReady", "-o", "json")
-		require.NoError(b, json.Unmarshal([]byte(said), &event), "one event that says it is ready: %s", said)
-		require.Equal(b, pod, event.Ref.Name)
-		return times[0].Sub(event.Stored)
+		return times[0].Sub(stored(b, c, "pod/"+pod, "--type", "PodReady"))
 	}
 	return 0
+}
+
+// stored is when the broker stored the one event that wake log shows, given args.
+func stored(b *testing.B, c *fabric.Control, args ...string) time.Time {
+	b.Helper()
+	var event struct{ Stored time.Time }
+	said := c.Wake(append([]string{"log", "-o", "json"}, args...)...)
+	require.NoError(b, json.Unmarshal([]byte(said), &event), "one event: %s", said)
+	return event.Stored
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // API is a cluster as its users have it: kubectl and the wake commands, run on a machine.
@@ -96,4 +98,15 @@ func (a *API) ExpectReady(node, want string) {
 func (a *API) ready() {
 	a.t.Helper()
 	a.f.Eventually("the API is ready", func() error { _, err := a.TryKubectl("", "get", "--raw", "/readyz"); return err })
+}
+
+// Client returns a client of what a kubeconfig leads to, which asks from the machine Outside and is never told to ask less.
+func (f *Fabric) Client(kubeconfig string) kubernetes.Interface {
+	f.t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	require.NoError(f.t, err)
+	config.Dial, config.QPS = f.Machine(Outside).Dial, -1
+	client, err := kubernetes.NewForConfig(config)
+	require.NoError(f.t, err)
+	return client
 }

@@ -32,13 +32,16 @@ func (f *Fabric) Control() *Control {
 	c := &Control{Machine: f.Machine(names[0])}
 	c.API = API{t: f.t, f: f, on: c.Machine,
 		settings: func() []string {
-			return []string{"KUBECONFIG=" + filepath.Join(c.data(), "kubeconfig"), "WAKE_DATA_DIR=" + c.data()}
+			return []string{"KUBECONFIG=" + c.Kubeconfig(), "WAKE_DATA_DIR=" + c.data()}
 		},
 		server: func() string { return "https://" + c.Addr.String() + ":" + apiPort }}
 	return c
 }
 
 func (c *Control) data() string { return filepath.Join(c.dir(), "wake") }
+
+// Kubeconfig is the file that leads to the API.
+func (c *Control) Kubeconfig() string { return filepath.Join(c.data(), "kubeconfig") }
 
 // Up runs "wake up" without an agent, and waits until the API is ready.
 func (c *Control) Up(args ...string) {

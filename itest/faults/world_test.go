@@ -39,6 +39,7 @@ spec:
         - name: main
           image: wake.dev/demo:1
           imagePullPolicy: IfNotPresent
+          resources: {requests: {cpu: 200m}}
           readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, timeoutSeconds: 3, failureThreshold: 2}
           livenessProbe: {exec: {command: [/demo, --exit]}, periodSeconds: 3, timeoutSeconds: 10, failureThreshold: 1}
 ---
@@ -65,6 +66,7 @@ spec:
     - name: main
       image: wake.dev/demo:1
       imagePullPolicy: IfNotPresent
+      resources: {requests: {cpu: 200m}}
       readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, timeoutSeconds: 5}
       livenessProbe: {exec: {command: [/demo, --exit]}, periodSeconds: 3, timeoutSeconds: 10, failureThreshold: 1}
 `

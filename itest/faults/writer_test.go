@@ -7,13 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-
-	"github.com/wakehq/wake/itest/fabric"
 )
 
 // writer writes to the API over and over, by the other gateway if one doesn't take it, and remembers for how long it couldn't.
@@ -37,12 +33,7 @@ func (w *world) write(t testing.TB) *writer {
 	ctx, stop := context.WithCancel(context.Background())
 	out := &writer{stop: stop, last: time.Now()}
 	for _, file := range w.p.Kubeconfigs() {
-		config, err := clientcmd.BuildConfigFromFlags("", file)
-		require.NoError(t, err)
-		config.Dial, config.QPS = w.f.Machine(fabric.Outside).Dial, -1
-		client, err := kubernetes.NewForConfig(config)
-		require.NoError(t, err)
-		out.clients = append(out.clients, client)
+		out.clients = append(out.clients, w.f.Client(file))
 	}
 	out.done.Go(func() { out.run(ctx) })
 	t.Cleanup(func() { out.end() })
