@@ -56,6 +56,17 @@ func buildGuest() error {
 	return nil
 }
 
+// patience bounds every wait for what happens sooner or later: Docker may be busy with others.
+const patience = 2 * time.Minute
+
+// eventually waits in the test's own goroutine, so that what it asks may fail the test.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for begun := time.Now(); !is(); time.Sleep(20 * time.Millisecond) {
+		require.Less(t, time.Since(begun), patience, what)
+	}
+}
+
 // node is an agent under test with the cluster that it believes in.
 type node struct {
 	t      *testing.T
@@ -124,7 +135,7 @@ func (n *node) pod(name string, args ...string) *corev1.Pod {
 // until waits until the pod's reported status is as wanted.
 func (n *node) until(p *corev1.Pod, what string, is func(*corev1.PodStatus) bool) *corev1.PodStatus {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s, err := n.feed.until(ctx, string(p.UID), is)
 	require.NoError(n.t, err, "waiting for %s of pod %s; last status %+v\nfacts %v", what, p.Name, s, n.feed.types(string(p.UID)))
@@ -160,7 +171,7 @@ func TestPodRuns(t *testing.T) {
 	t.Logf("ready after %s; facts %v", time.Since(begun), n.feed.types(string(p.UID)))
 	require.Equal(t, corev1.PodRunning, s.Phase)
 	require.NotEmpty(t, s.PodIP)
-	require.Eventually(t, func() bool { return n.log(p, corev1.PodLogOptions{}) == "hello\n" }, 10*time.Second, 10*time.Millisecond, "Docker writes logs down a moment later")
+	eventually(t, "Docker writes logs down a moment later", func() bool { return n.log(p, corev1.PodLogOptions{}) == "hello\n" })
 	n.feed.delete(p)
 	begun = time.Now()
 	n.feed.untilRemoved(t, p)
@@ -179,6 +190,7 @@ func TestAgentRestartKeepsContainers(t *testing.T) {
 	p := n.pod("stays", "serve=:8080", "write=/ok:1", "forever")
 	p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
 		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ok", Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1,
+		TimeoutSeconds: 30, // a failure would be told
 	}
 	n.feed.put(p)
 	orphan := n.pod("orphan", "forever")
@@ -196,9 +208,9 @@ func TestAgentRestartKeepsContainers(t *testing.T) {
 	n.until(later, "readiness", isReady)
 	require.Equal(t, before, n.containers(p), "the agent's restart must not touch a container")
 	require.Len(t, n.feed.types(string(p.UID)), said, "nothing has happened to the pod: %v", n.feed.types(string(p.UID))[said:])
-	require.Eventually(t, func() bool {
+	eventually(t, "a pod that the cluster has forgotten must go", func() bool {
 		return docker(t, "ps", "-aq", "--filter", "label=io.wake.pod.uid="+string(orphan.UID)) == ""
-	}, 20*time.Second, 50*time.Millisecond, "a pod that the cluster has forgotten must go")
+	})
 }
 
 func TestClusterAway(t *testing.T) {
@@ -207,9 +219,9 @@ func TestClusterAway(t *testing.T) {
 	n.feed.put(p)
 	n.until(p, "readiness", isReady)
 	n.feed.setAway(true)
-	require.Eventually(t, func() bool {
-		return strings.Contains(n.containers(p), "exited")
-	}, 20*time.Second, 50*time.Millisecond)
+	eventually(t, "it exits", func() bool {
+		return docker(t, "ps", "-aq", "--filter", "label=io.wake.pod.uid="+string(p.UID), "--filter", "status=exited") != ""
+	})
 	n.feed.setAway(false)
 	n.until(p, "the restart that happened meanwhile", restarted(1))
 	require.True(t, n.reported(p, "ContainerExited"))

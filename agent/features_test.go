@@ -2,7 +2,9 @@ package agent
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -201,7 +203,7 @@ func testNoImage(t *testing.T, n *node) {
 	n.feed.put(pull)
 	n.until(never, "the refusal", waitsFor("ErrImageNeverPull"))
 	n.until(bad, "the refusal", waitsFor("InvalidImageName"))
-	n.until(pull, "the failure", waitsFor("ErrImagePull"))
+	n.until(pull, "the failure", func(*corev1.PodStatus) bool { return n.reported(pull, "Error: ErrImagePull") }) // it is shown for a moment only
 	n.until(pull, "the back-off", waitsFor("ImagePullBackOff"))
 	require.True(t, n.reported(pull, "Failed to pull image"))
 }
@@ -227,29 +229,28 @@ func testHostPort(t *testing.T, n *node) {
 	s := n.until(p, "the refusal", func(s *corev1.PodStatus) bool {
 		for _, c := range s.Conditions {
 			if c.Type == corev1.PodReadyToStartContainers && c.Reason != "" {
-				return true
+				return n.reported(p, "address already in use")
 			}
 		}
 		return false
 	})
 	require.Equal(t, corev1.PodPending, s.Phase)
-	require.True(t, n.reported(p, "address already in use"), n.feed.types(string(p.UID)))
 	require.NoError(t, taken.Close())
 	n.until(p, "readiness once the port is free", isReady)
-	require.Eventually(t, func() bool { // without a probe it is ready before it listens
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	eventually(t, "it listens, which without a probe it does after it is ready", func() bool {
+		conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
 		return err == nil && conn.Close() == nil
-	}, 10*time.Second, 20*time.Millisecond)
+	})
 }
 
 func testInit(t *testing.T, n *node) {
-	p := n.once("init", "cat=/work/made")
+	p := n.once("init", "await=/work/beside", "cat=/work/made")
 	p.Spec.Volumes = []corev1.Volume{{Name: "work", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 	mount := []corev1.VolumeMount{{Name: "work", MountPath: "/work"}}
 	p.Spec.Containers[0].VolumeMounts = mount
 	p.Spec.InitContainers = []corev1.Container{
 		{Name: "make", Image: guestImage, Args: []string{"write=/work/made:it"}, VolumeMounts: mount},
-		{Name: "beside", Image: guestImage, Args: []string{"forever"}, RestartPolicy: ptr(corev1.ContainerRestartPolicyAlways)},
+		{Name: "beside", Image: guestImage, Args: []string{"write=/work/beside:1", "forever"}, VolumeMounts: mount, RestartPolicy: ptr(corev1.ContainerRestartPolicyAlways)},
 	}
 	n.feed.put(p)
 	s := n.until(p, "its end", phaseIs(corev1.PodSucceeded))
@@ -262,23 +263,27 @@ func testProbes(t *testing.T, n *node) {
 	get := func(path string) corev1.Probe {
 		return corev1.Probe{
 			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString("http")}},
-			PeriodSeconds: 1, FailureThreshold: 1,
+			PeriodSeconds: 1, FailureThreshold: 1, TimeoutSeconds: 30,
 		}
 	}
-	p := n.pod("probes", "serve=:8080", "write=/alive:1", "sleep=1500ms", "write=/ready:1", "forever")
+	p := n.pod("probes", "serve=:8080", "write=/alive:1", "await=/work/go", "write=/ready:1", "forever")
+	p.Spec.Volumes = []corev1.Volume{{Name: "work", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: t.TempDir()}}}}
 	c := &p.Spec.Containers[0]
+	c.VolumeMounts = []corev1.VolumeMount{{Name: "work", MountPath: "/work"}}
 	c.Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}
 	c.ReadinessProbe, c.LivenessProbe = ptr(get("/ready")), ptr(get("/alive"))
 	c.LivenessProbe.FailureThreshold = 2
 	n.feed.put(p)
-	n.until(p, "start", func(s *corev1.PodStatus) bool { return s.Phase == corev1.PodRunning && !isReady(s) })
+	n.until(p, "start", func(s *corev1.PodStatus) bool {
+		return s.Phase == corev1.PodRunning && !isReady(s) && n.reported(p, "Readiness probe failed")
+	})
+	require.NoError(t, os.WriteFile(p.Spec.Volumes[0].HostPath.Path+"/go", nil, 0o644))
 	n.until(p, "readiness", isReady)
-	require.True(t, n.reported(p, "Readiness probe failed"), n.feed.types(string(p.UID)))
 
 	dead := n.pod("dead", "forever")
 	dead.Spec.Containers[0].LivenessProbe = &corev1.Probe{
 		ProbeHandler:  corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/guest", "say=sick", "exit=1"}}},
-		PeriodSeconds: 1, FailureThreshold: 1,
+		PeriodSeconds: 1, FailureThreshold: 1, TimeoutSeconds: 30,
 	}
 	n.feed.put(dead)
 	n.until(dead, "the restart", restarted(1))
@@ -288,6 +293,7 @@ func testProbes(t *testing.T, n *node) {
 
 func testHooks(t *testing.T, n *node) {
 	p := n.pod("hooks", "forever")
+	p.Spec.TerminationGracePeriodSeconds = ptr(int64(60)) // of which the hook takes a part
 	p.Spec.Volumes = []corev1.Volume{{Name: "work", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{
 		Path: t.TempDir(), Type: ptr(corev1.HostPathDirectory),
 	}}}}
@@ -308,15 +314,33 @@ func testHooks(t *testing.T, n *node) {
 }
 
 func testLogs(t *testing.T, n *node) {
-	p := n.once("logs", "say=one", "say=two", "sleep=200ms", "warn=oops", "sleep=500ms", "say=three")
+	p := n.once("logs", "say=one", "say=two", "await=/work/go", "say=three")
+	p.Spec.Volumes = []corev1.Volume{{Name: "work", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: t.TempDir()}}}}
+	p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "work", MountPath: "/work"}}
+	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "streams", Image: guestImage, Args: []string{"say=fine", "warn=oops"}})
 	n.feed.put(p)
 	n.until(p, "its start", phaseIs(corev1.PodRunning))
-	require.Equal(t, "one\ntwo\noops\nthree\n", n.log(p, corev1.PodLogOptions{Follow: true}))
+	followed, log := io.Pipe()
+	defer func() { _ = followed.Close() }()
+	go func() {
+		options := corev1.PodLogOptions{Container: "main", Follow: true}
+		_ = log.CloseWithError(n.feed.logs(t.Context(), nodewire.LogRequest{Namespace: p.Namespace, Name: p.Name, UID: string(p.UID), Options: options}, log))
+	}()
+	begun := make([]byte, len("one\ntwo\n"))
+	_, err := io.ReadFull(followed, begun)
+	require.NoError(t, err)
+	require.Equal(t, "one\ntwo\n", string(begun))
+	require.NoError(t, os.WriteFile(p.Spec.Volumes[0].HostPath.Path+"/go", nil, 0o644))
+	rest, err := io.ReadAll(followed)
+	require.NoError(t, err)
+	require.Equal(t, "three\n", string(rest))
+	n.until(p, "its end", phaseIs(corev1.PodSucceeded))
 	require.Equal(t, "three\n", n.log(p, corev1.PodLogOptions{TailLines: ptr(int64(1))}))
 	require.Equal(t, "one\nt", n.log(p, corev1.PodLogOptions{LimitBytes: ptr(int64(5))}))
-	require.Equal(t, "oops\n", n.log(p, corev1.PodLogOptions{Stream: ptr(corev1.LogStreamStderr)}))
+	require.Equal(t, "oops\n", n.log(p, corev1.PodLogOptions{Container: "streams", Stream: ptr(corev1.LogStreamStderr)}))
+	require.ElementsMatch(t, []string{"fine", "oops"}, strings.Fields(n.log(p, corev1.PodLogOptions{Container: "streams"})), "in either order: Docker reads the two streams apart")
 	stamped := strings.Fields(n.log(p, corev1.PodLogOptions{Timestamps: true, TailLines: ptr(int64(1))}))
-	_, err := time.Parse(time.RFC3339Nano, stamped[0])
+	_, err = time.Parse(time.RFC3339Nano, stamped[0])
 	require.NoError(t, err)
 }
 
@@ -325,12 +349,12 @@ func testGrace(t *testing.T, n *node) {
 	p.Spec.TerminationGracePeriodSeconds = ptr(int64(1))
 	n.feed.put(p)
 	n.until(p, "readiness", isReady)
-	require.Eventually(t, func() bool { return n.log(p, corev1.PodLogOptions{}) != "" }, 10*time.Second, 20*time.Millisecond)
+	eventually(t, "it ignores the request to end", func() bool { return n.log(p, corev1.PodLogOptions{}) != "" })
 	begun := time.Now()
 	n.feed.delete(p)
 	n.feed.untilRemoved(t, p)
 	require.GreaterOrEqual(t, time.Since(begun), time.Second)
-	require.Less(t, time.Since(begun), 10*time.Second)
+	require.Less(t, time.Since(begun), 30*time.Second)
 }
 
 func testMissingObjects(t *testing.T, n *node) {
@@ -367,7 +391,7 @@ func testHostNetwork(t *testing.T, n *node) {
 
 func testNode(t *testing.T, n *node) {
 	var report nodewire.NodeReport
-	require.Eventually(t, func() bool {
+	eventually(t, "the node reports itself ready", func() bool {
 		n.feed.mu.Lock()
 		defer n.feed.mu.Unlock()
 		if len(n.feed.nodes) > 0 {
@@ -375,7 +399,7 @@ func testNode(t *testing.T, n *node) {
 		}
 		last := len(report.Status.Conditions) - 1
 		return last >= 0 && report.Status.Conditions[last].Status == corev1.ConditionTrue
-	}, 10*time.Second, 20*time.Millisecond, "the node reports itself ready")
+	})
 	require.Equal(t, "n1", report.Labels[corev1.LabelHostname])
 	require.NotEmpty(t, report.Labels[corev1.LabelArchStable])
 	require.Positive(t, report.Status.Allocatable.Cpu().Value())

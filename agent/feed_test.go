@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -215,7 +214,7 @@ func (f *fakeFeed) until(ctx context.Context, uid string, is func(*corev1.PodSta
 // untilRemoved waits until the node says that nothing of the pod is left.
 func (f *fakeFeed) untilRemoved(t *testing.T, p *corev1.Pod) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		f.mu.Lock()

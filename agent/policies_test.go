@@ -83,7 +83,7 @@ func TestPoliciesHoldBeforeAPodIsReached(t *testing.T) {
 	sandbox := func() []string {
 		return strings.Fields(docker(t, "ps", "-q", "--no-trunc", "--filter", "label=io.wake.pod.uid="+string(p.UID)))
 	}
-	require.Eventually(t, func() bool { return len(sandbox()) == 1 }, 20*time.Second, 20*time.Millisecond, "the sandbox runs")
+	eventually(t, "the sandbox runs", func() bool { return len(sandbox()) == 1 })
 	<-gate.asked
 	pid := strings.TrimSpace(docker(t, "inspect", "--format", "{{.State.Pid}}", sandbox()[0]))
 	links, err := exec.Command("nsenter", "-t", pid, "-n", "ip", "-o", "link").CombinedOutput()
@@ -98,8 +98,7 @@ func TestPoliciesHoldBeforeAPodIsReached(t *testing.T) {
 	n.feed.delete(p)
 	n.feed.untilRemoved(t, p)
 	n.feed.isolate("shut", "another")
-	require.Eventually(t, func() bool { return !strings.Contains(set(t, table, "isolated-ingress-4"), ip) }, 20*time.Second, 20*time.Millisecond,
-		"an address that nobody has isn't isolated")
+	eventually(t, "an address that nobody has isn't isolated", func() bool { return !strings.Contains(set(t, table, "isolated-ingress-4"), ip) })
 }
 
 // TestRestartedAgentFindsWhomPoliciesConcern stops an agent, and has the next one enforce what it hears on pods that it only finds.
@@ -115,6 +114,6 @@ func TestRestartedAgentFindsWhomPoliciesConcern(t *testing.T) {
 	require.NotContains(t, set(t, table, "isolated-ingress-4"), ip)
 	setting(&n.config)
 	n.start()
-	require.Eventually(t, func() bool { return strings.Contains(set(t, table, "isolated-ingress-4"), ip) }, 20*time.Second, 20*time.Millisecond)
+	eventually(t, "the pod that was found is isolated", func() bool { return strings.Contains(set(t, table, "isolated-ingress-4"), ip) })
 	require.Equal(t, before, n.containers(p))
 }

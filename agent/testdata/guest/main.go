@@ -43,6 +43,13 @@ func main() {
 				fmt.Println("terminated")
 				os.Exit(0)
 			}
+		case "await":
+			for {
+				if _, err := os.Stat(value); err == nil {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
 		case "ignore":
 			signal.Ignore(syscall.SIGTERM)
 		case "serve":
