@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -26,7 +28,7 @@ func TestTheCLibrary(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, for port 53 and a mount")
 	}
-	const address = "127.77.4.53"
+	address := fmt.Sprintf("127.%d.%d.53", 64+rand.IntN(64), rand.IntN(256)) // hardly one that another test on this machine uses
 	a := newAuthority(t)
 	s := serve(t, Config{Listen: []string{address + ":53"}, Upstreams: []netip.AddrPort{a.addr}})
 	require.Equal(t, "10.96.0.10", said(ask(t, s, "udp", webName, dns.TypeA)))

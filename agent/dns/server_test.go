@@ -118,7 +118,7 @@ func ask(t testing.TB, s *Server, network, name string, qtype uint16, change ...
 	for _, c := range change {
 		c(query)
 	}
-	client := dns.Client{Net: network, Timeout: 6 * time.Second}
+	client := dns.Client{Net: network, Timeout: 20 * time.Second}
 	reply, _, err := client.Exchange(query, s.Addrs()[0].String())
 	require.NoError(t, err)
 	return reply
@@ -313,7 +313,9 @@ func newAuthority(t *testing.T) *authority {
 	require.NoError(t, err)
 	a := &authority{addr: k.addr}
 	handle := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
-		a.asked.Add(1)
+		if r.Question[0].Qtype != dns.TypeHINFO { // by which the server looks for loops, beside
+			a.asked.Add(1)
+		}
 		m := new(dns.Msg)
 		m.SetReply(r)
 		rr := func(text string) dns.RR { record, _ := dns.NewRR(text); return record }
@@ -390,13 +392,15 @@ func TestServersThatLoopAreLeftOut(t *testing.T) {
 	s.upstreams.set(append(s.Addrs(), k.addr))
 	require.Len(t, *s.upstreams.list.Load(), 1, "it doesn't ask itself")
 	start(t, s)
-	require.Eventually(t, func() bool { return len(s.upstreams.usable(time.Now())) == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.upstreams.usable(time.Now())) == 0 }, 20*time.Second, 10*time.Millisecond)
 	require.Equal(t, "REFUSED", said(ask(t, s, "udp", "example.org.", dns.TypeA)))
 
 	s.upstreams.probe(t.Context(), true, s.secret)
 	require.Empty(t, s.upstreams.usable(time.Now()), "it still loops")
 	right.Store(true)
-	s.upstreams.probe(t.Context(), true, s.secret)
-	require.Len(t, s.upstreams.usable(time.Now()), 1)
+	require.Eventually(t, func() bool { // one that doesn't answer in time stays left out
+		s.upstreams.probe(t.Context(), true, s.secret)
+		return len(s.upstreams.usable(time.Now())) == 1
+	}, 20*time.Second, 10*time.Millisecond)
 	require.Equal(t, "NXDOMAIN", said(ask(t, s, "udp", "example.org.", dns.TypeA)))
 }

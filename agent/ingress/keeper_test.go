@@ -88,13 +88,13 @@ func (k *keeping) status(t *testing.T) status {
 // TestKeeper kills agents and processes, and holds that what is served goes on as it should.
 func TestKeeper(t *testing.T) {
 	socket, at := filepath.Join(t.TempDir(), "s"), freeAddress(t)
-	c := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	until := func(want string) {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			_, body, err := tryGet(c, "http://"+at+"/")
 			return err == nil && body == want
-		}, 10*time.Second, 5*time.Millisecond, want)
+		}, patience, 5*time.Millisecond, want)
 	}
 	one, two := says(t, "one"), says(t, "two")
 	k := keep(t, socket, at, "1")
@@ -121,7 +121,7 @@ func TestKeeper(t *testing.T) {
 	require.Eventually(t, func() bool {
 		s, err := k.ask(t.Context(), client(socket))
 		return err == nil && s.PID != first
-	}, 10*time.Second, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 	until("one")
 
 	// Another version of the program takes over, and no client notices.
@@ -133,7 +133,7 @@ func TestKeeper(t *testing.T) {
 	until("two")
 	require.NotEqual(t, second, k.status(t).PID)
 	require.Equal(t, "2", k.status(t).Build)
-	require.Eventually(t, func() bool { return syscall.Kill(second, 0) != nil }, 10*time.Second, 5*time.Millisecond, "the process before ends")
+	require.Eventually(t, func() bool { return syscall.Kill(second, 0) != nil }, patience, 5*time.Millisecond, "the process before ends")
 	stop()
 
 	// Other addresses are other sockets.
@@ -158,7 +158,7 @@ func ceaseless(t *testing.T, url string) (stop func()) {
 	var asked, failed atomic.Int64
 	for _, keep := range []bool{true, false, true, false} {
 		clients.Go(func() {
-			c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: !keep}}
+			c := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: !keep}}
 			defer c.CloseIdleConnections()
 			for {
 				select {
@@ -189,19 +189,19 @@ func TestAddressThatIsTaken(t *testing.T) {
 	socket, at := filepath.Join(t.TempDir(), "s"), freeAddress(t)
 	other := &http.Server{Addr: at, ReadHeaderTimeout: time.Second}
 	go func() { _ = other.ListenAndServe() }()
-	require.Eventually(t, func() bool { _, _, err := tryGet(http.DefaultClient, "http://"+at+"/"); return err == nil }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { _, _, err := tryGet(http.DefaultClient, "http://"+at+"/"); return err == nil }, patience, time.Millisecond)
 	k := keep(t, socket, at, "1")
 	k.Apply(true, nil)
 	require.Eventually(t, func() bool {
 		s, err := k.ask(t.Context(), client(socket))
 		return err == nil && s.Failed != ""
-	}, 10*time.Second, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 	require.NoError(t, other.Close())
 	require.Eventually(t, func() bool {
 		s, err := k.ask(t.Context(), client(socket))
 		status, _, asked := tryGet(http.DefaultClient, "http://"+at+"/")
 		return err == nil && s.Failed == "" && asked == nil && status == http.StatusNotFound
-	}, 10*time.Second, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 }
 
 // TestSecretsThatAreTold holds that a process is told only of Secrets that Ingresses name.

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -131,9 +132,11 @@ type world struct {
 	end       func()
 }
 
+// freeAddress is one of this process: whoever takes ports of 127.0.0.1 can't take this before it is used.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 64+pid>>16&63, pid>>8&255, 1+pid&127))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, l.Close()) }()
 	return l.Addr().String()
@@ -156,6 +159,9 @@ func newWorld(t testing.TB, objects ...nodewire.Object) *world {
 	return w
 }
 
+// patience bounds every wait for what happens sooner or later: the machine may be busy with others.
+const patience = time.Minute
+
 // await waits until both addresses take connections.
 func (w *world) await() {
 	w.t.Helper()
@@ -166,7 +172,7 @@ func (w *world) await() {
 				err = conn.Close()
 			}
 			return err == nil
-		}, 5*time.Second, time.Millisecond)
+		}, patience, time.Millisecond)
 	}
 }
 
@@ -186,7 +192,7 @@ func (w *world) client(http2 bool) *http.Client {
 			return (&net.Dialer{}).DialContext(ctx, network, to)
 		}}
 	w.t.Cleanup(t.CloseIdleConnections)
-	return &http.Client{Transport: t, Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: t, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // get asks, and returns the status and what was answered.

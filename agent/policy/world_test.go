@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	patience = 5 * time.Second        // with what must get through
+	patience = 20 * time.Second       // with what must get through
 	silence  = 600 * time.Millisecond // after which a packet counts as dropped
 	bridge   = "pods"
 	table    = "wake-policy-test"

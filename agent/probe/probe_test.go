@@ -88,7 +88,10 @@ func TestHTTP(t *testing.T) {
 	} {
 		spec := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
 			Path: path, Port: intstr.FromString("web"), HTTPHeaders: []corev1.HTTPHeader{{Name: "Host", Value: "example.com"}, {Name: "X-Who", Value: "me"}},
-		}}, TimeoutSeconds: 1}
+		}}, TimeoutSeconds: 20}
+		if path == "/slow" {
+			spec.TimeoutSeconds = 1
+		}
 		err := once(t.Context(), spec, target)
 		if want == "" {
 			require.NoError(t, err, path)
@@ -102,7 +105,7 @@ func TestTCPAndNames(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	port := listener.Addr().(*net.TCPAddr).Port
-	spec := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString(strconv.Itoa(port))}}}
+	spec := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString(strconv.Itoa(port))}}, TimeoutSeconds: 20}
 	require.NoError(t, once(t.Context(), spec, Target{IP: "127.0.0.1"}))
 	require.NoError(t, listener.Close())
 	require.ErrorContains(t, once(t.Context(), spec, Target{IP: "127.0.0.1"}), "connection refused")

@@ -45,7 +45,7 @@ func TestPauseProgram(t *testing.T) {
 		require.NoError(t, c.Start())
 		ended := make(chan error, 1)
 		go func() { ended <- c.Wait() }()
-		require.Eventually(t, func() bool { return waits(c.Process.Pid) }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return waits(c.Process.Pid) }, 20*time.Second, time.Millisecond)
 		require.NoError(t, c.Process.Signal(syscall.SIGCHLD)) // nothing to reap: it goes on
 		require.NoError(t, c.Process.Signal(syscall.SIGHUP))  // not for it
 		select {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -16,8 +15,12 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// patience bounds every wait for a packet. What is refused must be refused long before. An emulated machine may stand still for seconds while its own is busy.
-var patience = map[bool]time.Duration{false: 3 * time.Second, true: 10 * time.Second}[os.Getenv("WAKE_VM") != ""]
+const (
+	// patience bounds every wait for a packet. What is refused must be refused long before. A machine may stand still for seconds while others are busy.
+	patience = 10 * time.Second
+	// silence is after how long a packet counts as dropped.
+	silence = 300 * time.Millisecond
+)
 
 // pod answers every TCP connection and every UDP packet with its name and the address that it sees, and then
 // echoes the lines of a TCP connection.

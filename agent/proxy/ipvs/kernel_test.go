@@ -23,6 +23,9 @@ import (
 	"github.com/wakehq/wake/agent/proxy/ipvs"
 )
 
+// patience bounds every wait for a packet: an emulated machine may stand still for seconds while its own is busy.
+const patience = 10 * time.Second
+
 // lone is a node whose only endpoints are its own: a bridge with addresses at which a listener echoes.
 type lone struct {
 	node behaviour.Node
@@ -85,7 +88,7 @@ type session struct {
 
 func (n lone) open(t *testing.T) *session {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp4", n.web.Addr.String(), 3*time.Second)
+	conn, err := net.DialTimeout("tcp4", n.web.Addr.String(), patience)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	s := &session{Conn: conn, in: bufio.NewReader(conn)}
@@ -95,7 +98,7 @@ func (n lone) open(t *testing.T) *session {
 
 func (s *session) hear(t *testing.T) string {
 	t.Helper()
-	require.NoError(t, s.SetReadDeadline(time.Now().Add(3*time.Second)))
+	require.NoError(t, s.SetReadDeadline(time.Now().Add(patience)))
 	line, err := s.in.ReadString('\n')
 	require.NoError(t, err, "the connection was cut")
 	return strings.TrimSpace(line)
@@ -148,7 +151,7 @@ func TestDrains(t *testing.T) {
 	s := n.open(t)
 	require.NoError(t, backend.Update(t.Context(), proxy.Diff{Gone: []proxy.Key{n.web.Key}}))
 	s.say(t)
-	_, err := net.DialTimeout("tcp4", n.web.Addr.String(), 3*time.Second)
+	_, err := net.DialTimeout("tcp4", n.web.Addr.String(), patience)
 	require.ErrorContains(t, err, "connection refused")
 	require.Equal(t, map[string]map[string]uint32{"10.96.0.1:80": {"10.88.0.1:8080": 0, "10.88.0.2:8080": 0}}, held(t))
 	require.NoError(t, backend.Reconcile(t.Context(), stateOf()))
@@ -232,7 +235,7 @@ func TestSchedulerChanges(t *testing.T) {
 func TestAffinityReachesTheKernel(t *testing.T) {
 	n := newLone(t)
 	backend := factory("rr")(t, n.node)
-	n.web.Affinity = 2 * time.Second
+	n.web.Affinity = time.Minute
 	require.NoError(t, backend.Reconcile(t.Context(), stateOf(n.web)))
 	first := n.open(t)
 	for range 5 {
@@ -243,7 +246,7 @@ func TestAffinityReachesTheKernel(t *testing.T) {
 	services, err := client.Services()
 	require.NoError(t, err)
 	require.Len(t, services, 1)
-	require.Equal(t, uint32(2), services[0].Timeout)
+	require.Equal(t, uint32(60), services[0].Timeout)
 	require.NotZero(t, services[0].Flags&kernel.ServicePersistent)
 	n.web.Affinity = 0
 	require.NoError(t, backend.Update(t.Context(), proxy.Diff{Put: []proxy.VirtualServer{n.web}}))
