@@ -106,12 +106,17 @@ func TestRestoreAmongWriters(t *testing.T) {
 	require.NoError(t, err)
 	then := c.last(t).Revision
 	var writers sync.WaitGroup
+	began := make(chan struct{}) // there is something to restore
 	writers.Go(func() {
 		for i := range 50 {
 			_, err := maps.Update(t.Context(), configMap("a", fmt.Sprint(i)), metav1.UpdateOptions{})
 			assert.NoError(t, err)
+			if i == 0 {
+				close(began)
+			}
 		}
 	})
+	<-began
 	for range 10 {
 		code, _, answer := c.undo(t, restore.Request{At: fmt.Sprint(then), Objects: []restore.Ref{{Resource: "configmaps", Namespace: "default", Name: "a"}}}, "")
 		require.Equal(t, http.StatusOK, code, answer)
