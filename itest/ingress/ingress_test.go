@@ -113,6 +113,12 @@ func TestIngressThroughSeveralNodes(t *testing.T) {
 		require.Empty(t, tally.Failures, "%s: %s", what, tally.Kinds())
 	}
 
+	loses(t, f, addresses, through)
+}
+
+// loses takes the power from node b: node a goes on, and asks only the pod that is left.
+func loses(t *testing.T, f *fabric.Fabric, addresses []string, through func(*fabric.Node) fabric.Client) {
+	c, a, b := f.Control(), f.Node("a"), f.Node("b")
 	b.PowerOff()
 	c.ExpectReady("b", "Unknown")
 	f.Eventually("the status gives only node a", func() error {
