@@ -79,7 +79,7 @@ func TestIngressThroughSeveralNodes(t *testing.T) {
 
 	refused := through(a).Count(t)
 	f.Eventually("a node that nobody labelled serves no Ingress", func() error {
-		if tally := refused.SoFar(); !strings.Contains(tally.Kinds(), "404") {
+		if tally := refused.SoFar(); !strings.Contains(tally.Kinds(), "no Ingress has a rule") {
 			return fmt.Errorf("%s; %s", tally, tally.Kinds())
 		}
 		return nil
