@@ -23,7 +23,7 @@ if [ ! -d /run/systemd/system ] && ! mountpoint -q /sys/fs/cgroup; then
 fi
 if [ ${#missing[@]} -gt 0 ]; then
 	say "Installing ${missing[*]}"
-	"$(dirname "$0")/apt.sh" "${missing[@]}"
+	"$(dirname "$0")/apt.sh" "${missing[@]}" 9>&- # a package may start a daemon, which must not keep the lock
 fi
 
 docker info >/dev/null 2>&1 && exit 0

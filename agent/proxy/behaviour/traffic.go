@@ -19,7 +19,7 @@ const (
 	// patience bounds every wait for a packet. What is refused must be refused long before. A machine may stand still for seconds while others are busy.
 	patience = 10 * time.Second
 	// silence is after how long a packet counts as dropped.
-	silence = 300 * time.Millisecond
+	silence = time.Second
 )
 
 // pod answers every TCP connection and every UDP packet with its name and the address that it sees, and then

@@ -240,7 +240,7 @@ func (b *Backend) servicesThere() (bool, error) {
 	return there == len(b.held), nil
 }
 
-// lookAtMost is of how many services Intact compares the endpoints: one list is some 20 µs.
+// lookAtMost is of how many services Intact compares the endpoints: each is a question to the kernel.
 const lookAtMost = 250
 
 // endpointsThere says whether the next services in turn have the endpoints that they should have, of the weights that they should have.
